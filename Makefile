@@ -1,0 +1,86 @@
+# Headwater. Plain `make` prints the targets. Everything needs Go and make only; GNU make.
+
+SHELL     := /bin/bash
+SERVICES  := ingest state metricsapi exporter allinone
+MODULES   := schemas services test
+VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+LDFLAGS   := -s -w -X github.com/headwater-metrics/headwater/services/internal/daemon.version=$(VERSION)
+GO        ?= go
+FUZZTIME  ?= 20s
+RUN_FLAGS ?=
+
+.PHONY: help
+help: ## Print this list.
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## Build the binaries into bin/.
+	@mkdir -p bin
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "$(LDFLAGS)" -o bin/ $(addprefix ./services/,$(SERVICES))
+
+.PHONY: run
+run: build ## Run everything in one process on a simulated cluster (RUN_FLAGS="--kubeconfig ..." for a real one).
+	./bin/allinone $(RUN_FLAGS)
+
+.PHONY: test
+test: ## Unit and component tests, with the race detector.
+	cd schemas && $(GO) test -race ./...
+	cd services && $(GO) test -race -timeout 15m ./...
+	cd services && GOWORK=off $(GO) build ./...
+
+.PHONY: e2e
+e2e: build ## Scenarios on a real control plane, kubectl and Prometheus (the first run builds them).
+	cd test && GOWORK=off $(GO) run ./cmd/pins
+	cd test && GOWORK=off $(GO) test -count=1 -timeout 25m -v ./...
+
+.PHONY: bench
+bench: build ## Print the figures, as ratios in one run.
+	cd schemas && $(GO) test -run '^$$' -bench . -benchmem ./...
+	cd services && $(GO) test -run '^$$' -bench . -benchmem -timeout 30m ./...
+	cd test && GOWORK=off $(GO) run ./cmd/pins metrics-server && GOWORK=off $(GO) test -run '^$$' -bench . -benchtime 1x -timeout 30m ./bench/...
+
+.PHONY: golden
+golden: ## Write the golden files anew; review the difference before you commit it.
+	cd schemas && $(GO) test ./... -update
+	git --no-pager diff --stat -- '*testdata*'
+
+.PHONY: fuzz
+fuzz: ## Run every fuzz test for FUZZTIME.
+	@set -e; for module in schemas services; do \
+	  for file in $$(cd $$module && grep -rlE '^func Fuzz' --include='*_test.go' .); do \
+	    for name in $$(grep -oE '^func Fuzz[A-Za-z0-9_]+' $$module/$$file | cut -c6-); do \
+	      echo "== $$module/$$(dirname $$file) $$name"; \
+	      (cd $$module && $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) ./$$(dirname $$file)); \
+	    done; \
+	  done; \
+	done
+
+.PHONY: lint
+lint: ## gofmt, go vet, staticcheck, and the same without the workspace.
+	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); if [ -n "$$unformatted" ]; then echo "not gofmt'ed: $$unformatted"; exit 1; fi
+	cd schemas && GOWORK=off $(GO) vet ./...
+	cd services && GOWORK=off $(GO) vet ./...
+	cd test && GOWORK=off $(GO) vet ./...
+	staticcheck=$$(cd test && GOWORK=off $(GO) run ./cmd/pins -path staticcheck) && for module in $(MODULES); do (cd $$module && GOWORK=off $$staticcheck ./...) || exit 1; done
+
+.PHONY: tidy
+tidy: ## Tidy every module and bring the workspace in step.
+	for module in $(MODULES); do (cd $$module && GOWORK=off $(GO) mod tidy) || exit 1; done
+	$(GO) work sync
+
+.PHONY: up
+up: ## docker compose up: NATS, the four services, the simulated cluster and Prometheus.
+	docker compose up --build --detach --wait
+
+.PHONY: down
+down: ## docker compose down; the volumes stay.
+	docker compose down
+
+.PHONY: compose-test
+compose-test: build ## Bring the compose file up with images made from local binaries, check it, take it down.
+	deploy/compose-test.sh
+
+.PHONY: clean
+clean: ## Remove bin/ and test caches; the cache of the real control plane stays.
+	rm -rf bin
+	$(GO) clean -testcache

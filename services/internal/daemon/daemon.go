@@ -1,0 +1,153 @@
+// Package daemon is what every Headwater process has in common: grouped flags with environment variables, logging,
+// signals, the telemetry server, and the way in which a process ends.
+//
+// What flows in: os.Args and the environment. What flows out: a filled Config of the service, a context that ends at
+// SIGINT or SIGTERM, and one line on standard error with exit code 1 when the service returns an error. A main.go
+// declares its flags on the sections of a Command and hands Execute the function that runs the service.
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/pflag"
+	cliflag "k8s.io/component-base/cli/flag"
+)
+
+// EnvPrefix starts the environment variable of every flag: --nats-url is HEADWATER_NATS_URL.
+const EnvPrefix = "HEADWATER_"
+
+// version is set by the linker (-X); a plain `go build` leaves the module's own.
+var version = ""
+
+// Version is the release that this binary was built from, or "devel".
+func Version() string {
+	if version != "" {
+		return version
+	}
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
+		return info.Main.Version
+	}
+	return "devel"
+}
+
+// Command is one process: its name, its flags in sections, and the streams that it writes to.
+type Command struct {
+	Name  string // as the user types it
+	Short string // what it does, in one or two sentences, for --help
+	Usage string // the arguments behind the name; "[flags]" where empty
+
+	Flags cliflag.NamedFlagSets // sections in the order in which they were first named
+
+	Stdout, Stderr io.Writer
+
+	logging loggingFlags
+	version bool
+	help    bool
+}
+
+// NewCommand starts a command with no flags but the global section.
+func NewCommand(name, short string) *Command {
+	return &Command{Name: name, Short: short, Stdout: os.Stdout, Stderr: os.Stderr}
+}
+
+// Section is the named group of flags, made when it is first asked for.
+func (c *Command) Section(name string) *pflag.FlagSet { return c.Flags.FlagSet(name) }
+
+// Execute parses args and the environment and calls run with a context that ends at the first SIGINT or SIGTERM (a
+// second one ends the process at once). It returns the exit code: 0, 1 for an error of run, 2 for a wrong flag.
+// Arguments that are no flags are handed to run.
+func (c *Command) Execute(args []string, run func(ctx context.Context, log *slog.Logger, args []string) error) int {
+	if len(args) == 2 && args[0] == "probe" {
+		if err := probe(args[1]); err != nil {
+			fmt.Fprintf(c.Stderr, "%s: %v\n", c.Name, err)
+			return 1
+		}
+		return 0
+	}
+	rest, err := c.parse(args, os.LookupEnv)
+	switch {
+	case err != nil:
+		fmt.Fprintf(c.Stderr, "%s: %v\nSee '%s --help'.\n", c.Name, err, c.Name)
+		return 2
+	case c.help:
+		c.printHelp(c.Stdout)
+		return 0
+	case c.version:
+		fmt.Fprintf(c.Stdout, "%s %s (%s, %s/%s)\n", c.Name, Version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+		return 0
+	}
+	log, err := c.logging.apply(c.Stderr)
+	if err != nil {
+		fmt.Fprintf(c.Stderr, "%s: %v\n", c.Name, err)
+		return 2
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // the second signal gets its default effect: the process ends
+	if err := run(ctx, log, rest); err != nil && !errors.Is(err, context.Canceled) {
+		fmt.Fprintf(c.Stderr, "%s: %v\n", c.Name, err)
+		return 1
+	}
+	return 0
+}
+
+// parse fills the flags from args, then those not given from the environment.
+func (c *Command) parse(args []string, env func(string) (string, bool)) ([]string, error) {
+	global := c.Section("global")
+	global.BoolVarP(&c.help, "help", "h", false, "Print this help and exit.")
+	global.BoolVar(&c.version, "version", false, "Print the version and exit.")
+	c.logging.add(c.Section("logging"))
+
+	all := pflag.NewFlagSet(c.Name, pflag.ContinueOnError)
+	all.SetOutput(io.Discard)
+	all.Usage = func() {}
+	all.SortFlags = false
+	all.SetNormalizeFunc(cliflag.WordSepNormalizeFunc)
+	for _, name := range c.Flags.Order {
+		all.AddFlagSet(c.Flags.FlagSets[name])
+	}
+	if err := all.Parse(args); err != nil {
+		return nil, err
+	}
+	if c.Usage == "" && all.NArg() > 0 {
+		return nil, fmt.Errorf("unexpected argument %q: %s takes only flags", all.Arg(0), c.Name)
+	}
+	var first error
+	all.VisitAll(func(f *pflag.Flag) {
+		if f.Changed || first != nil || f.Name == "help" || f.Name == "version" {
+			return
+		}
+		name := EnvName(f.Name)
+		if value, ok := env(name); ok && value != "" {
+			if err := all.Set(f.Name, value); err != nil {
+				first = fmt.Errorf("environment variable %s: %w", name, err)
+			}
+		}
+	})
+	return all.Args(), first
+}
+
+// EnvName is the environment variable of a flag.
+func EnvName(flag string) string {
+	return EnvPrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+func (c *Command) printHelp(w io.Writer) {
+	usage := c.Usage
+	if usage == "" {
+		usage = "[flags]"
+	}
+	fmt.Fprintf(w, "%s\n\nUsage:\n  %s %s\n  %s probe URL    (exits 0 when URL answers 200: a container's health check)\n\nEvery flag can be set by an environment variable too: --nats-url by %s. The command line wins.\n",
+		c.Short, c.Name, usage, c.Name, EnvName("nats-url"))
+	cliflag.PrintSections(w, c.Flags, 100)
+}

@@ -1,0 +1,83 @@
+package daemon
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+func newTestCommand() (*Command, *string, *time.Duration, *bytes.Buffer, *bytes.Buffer) {
+	c := NewCommand("thing", "Does things.")
+	out, errs := new(bytes.Buffer), new(bytes.Buffer)
+	c.Stdout, c.Stderr = out, errs
+	url := c.Section("nats").String("nats-url", "nats://default", "Where NATS is.")
+	every := c.Section("thing").Duration("metric-resolution", 15*time.Second, "How often.")
+	return c, url, every, out, errs
+}
+
+func TestEnvironmentFillsWhatTheCommandLineLeaves(t *testing.T) {
+	t.Setenv("HEADWATER_NATS_URL", "nats://env")
+	t.Setenv("HEADWATER_METRIC_RESOLUTION", "20s")
+	c, url, every, _, errs := newTestCommand()
+	code := c.Execute([]string{"--metric-resolution=5s"}, func(context.Context, *slog.Logger, []string) error { return nil })
+	if code != 0 || *url != "nats://env" || *every != 5*time.Second {
+		t.Fatalf("code %d, url %q, resolution %v, stderr %q", code, *url, *every, errs)
+	}
+}
+
+func TestWrongValuesNameWhereTheyCameFrom(t *testing.T) {
+	t.Setenv("HEADWATER_METRIC_RESOLUTION", "often")
+	c, _, _, _, errs := newTestCommand()
+	code := c.Execute(nil, func(context.Context, *slog.Logger, []string) error { t.Error("ran"); return nil })
+	if code != 2 || !strings.Contains(errs.String(), "HEADWATER_METRIC_RESOLUTION") {
+		t.Fatalf("code %d, stderr %q", code, errs)
+	}
+
+	c, _, _, _, errs = newTestCommand()
+	code = c.Execute([]string{"--no-such-flag"}, nil)
+	if code != 2 || !strings.Contains(errs.String(), "no-such-flag") || !strings.Contains(errs.String(), "--help") {
+		t.Fatalf("code %d, stderr %q", code, errs)
+	}
+
+	c, _, _, _, errs = newTestCommand()
+	if code = c.Execute([]string{"stray"}, nil); code != 2 || !strings.Contains(errs.String(), `"stray"`) {
+		t.Fatalf("code %d, stderr %q", code, errs)
+	}
+}
+
+func TestHelpIsGroupedAndVersionIsOneLine(t *testing.T) {
+	c, _, _, out, _ := newTestCommand()
+	if code := c.Execute([]string{"--help"}, nil); code != 0 {
+		t.Fatal(code)
+	}
+	for _, want := range []string{"Does things.", "Nats flags:", "Thing flags:", "Logging flags:", "Global flags:", "--metric-resolution", "HEADWATER_NATS_URL"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("--help lacks %q:\n%s", want, out)
+		}
+	}
+	c, _, _, out, _ = newTestCommand()
+	if code := c.Execute([]string{"--version"}, nil); code != 0 || strings.Count(out.String(), "\n") != 1 || !strings.HasPrefix(out.String(), "thing ") {
+		t.Fatalf("code %d, %q", code, out)
+	}
+}
+
+func TestProbeTellsReadyFromNot(t *testing.T) {
+	ready := errors.New("the replay has not caught up")
+	server := httptest.NewTLSServer(TelemetryHandler(prometheus.NewRegistry(), func() error { return ready }))
+	defer server.Close()
+	c, _, _, _, errs := newTestCommand()
+	if code := c.Execute([]string{"probe", server.URL + "/readyz"}, nil); code != 1 || !strings.Contains(errs.String(), "caught up") {
+		t.Fatalf("code %d, stderr %q", code, errs)
+	}
+	ready = nil
+	if code := c.Execute([]string{"probe", server.URL + "/readyz"}, nil); code != 0 {
+		t.Fatalf("code %d, stderr %q", code, errs)
+	}
+}

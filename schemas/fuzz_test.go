@@ -1,0 +1,72 @@
+package schemas_test
+
+import (
+	"bytes"
+	"errors"
+	"testing"
+
+	"github.com/vmihailenco/msgpack/v5"
+
+	"github.com/headwater-metrics/headwater/schemas"
+)
+
+// The seeds are the golden messages of both kinds, and those that claim too much.
+func seeds(f *testing.F) {
+	for _, g := range goldens() {
+		f.Add(g.bytes())
+	}
+	for _, claim := range hugeClaims() {
+		_, raw := claim()
+		f.Add(raw)
+	}
+}
+
+// check is what holds for any bytes read as a message: an error of two, or a value that is written and read as itself,
+// whatever the value it is read into said before.
+func check(t *testing.T, raw []byte, a, b, used message) {
+	err := a.Unmarshal(raw)
+	through := msgpack.Unmarshal(raw, b)
+	if err != nil {
+		if !errors.Is(err, schemas.ErrMalformed) && !errors.Is(err, schemas.ErrVersion) {
+			t.Fatalf("%x gives %v", raw, err)
+		}
+		if used.Unmarshal(raw) == nil {
+			t.Fatalf("%x gives %v, but nothing when read into a value that was in use", raw, err)
+		}
+		return
+	}
+	if through != nil {
+		t.Fatalf("%x is read by Unmarshal, but not through msgpack: %v", raw, through)
+	}
+	if err := used.Unmarshal(raw); err != nil {
+		t.Fatalf("%x is read into a new value, but not into a used one: %v", raw, err)
+	}
+	canonical := a.Marshal()
+	for _, m := range []message{b, used} {
+		if got := m.Marshal(); !bytes.Equal(got, canonical) {
+			t.Fatalf("%x is read in two ways:\n%s\n%s", raw, dumpOrError(canonical), dumpOrError(got))
+		}
+	}
+	if err := b.Unmarshal(canonical); err != nil {
+		t.Fatalf("%x is written as %x, which gives %v", raw, canonical, err)
+	}
+	if got := b.Marshal(); !bytes.Equal(got, canonical) {
+		t.Fatalf("%x is written as\n%s\nwhich is written as\n%s", raw, dumpOrError(canonical), dumpOrError(got))
+	}
+}
+
+func FuzzUsageDecode(f *testing.F) {
+	seeds(f)
+	used := benchSample()
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		check(t, raw, &schemas.UsageSample{}, &schemas.UsageSample{}, &used)
+	})
+}
+
+func FuzzObjectDecode(f *testing.F) {
+	seeds(f)
+	used := benchChange()
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		check(t, raw, &schemas.ObjectChange{}, &schemas.ObjectChange{}, &used)
+	})
+}

@@ -1,0 +1,257 @@
+package schemas_test
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"reflect"
+	"testing"
+
+	"github.com/vmihailenco/msgpack/v5"
+
+	"github.com/headwater-metrics/headwater/schemas"
+)
+
+// A second codec for the same messages, as anyone would write it from SPEC.md with an ordinary msgpack library: one call
+// a value. It shows that the format needs nothing of ours, and our bytes are held to its bytes.
+
+type referenceWriter struct {
+	*msgpack.Encoder
+	t testing.TB
+}
+
+func (w referenceWriter) ok(err error) {
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func referenceUsage(t testing.TB, s *schemas.UsageSample) []byte {
+	var b bytes.Buffer
+	w := referenceWriter{msgpack.NewEncoder(&b), t}
+	w.ok(w.EncodeArrayLen(6))
+	w.ok(w.EncodeUint(1))
+	w.ok(w.EncodeString(s.Node))
+	w.ok(w.EncodeInt(s.Time))
+	w.ok(w.EncodeInt(s.Duration))
+	w.point(s.Point)
+	w.ok(w.EncodeArrayLen(len(s.Pods)))
+	for _, p := range s.Pods {
+		w.ok(w.EncodeArrayLen(5))
+		w.ok(w.EncodeString(p.Namespace))
+		w.ok(w.EncodeString(p.Name))
+		w.ok(w.EncodeString(p.UID))
+		w.ok(w.EncodeArrayLen(len(p.Containers)))
+		for _, c := range p.Containers {
+			w.ok(w.EncodeArrayLen(2))
+			w.ok(w.EncodeString(c.Name))
+			w.point(&c.Point)
+		}
+		w.point(p.Point)
+	}
+	return b.Bytes()
+}
+
+func (w referenceWriter) point(p *schemas.Point) {
+	if p == nil {
+		w.ok(w.EncodeNil())
+		return
+	}
+	var extra []schemas.Optional
+	if e := p.Extra; e != nil {
+		extra = []schemas.Optional{e.SwapUsage, e.SwapLimit, e.RSS, e.Usage, e.PageFaults, e.MajorPageFaults}
+		for len(extra) > 0 && !extra[len(extra)-1].Valid {
+			extra = extra[:len(extra)-1]
+		}
+	}
+	w.ok(w.EncodeArrayLen(8 + len(extra)))
+	w.ok(w.EncodeInt(p.Time))
+	w.ok(w.EncodeInt(p.CPUTime - p.Time))
+	w.ok(w.EncodeInt(p.MemoryTime - p.Time))
+	w.ok(w.EncodeInt(p.Start))
+	w.ok(w.EncodeUint(p.CPU))
+	w.ok(w.EncodeUint(p.Memory))
+	w.optional(schemas.Optional{Value: p.Rate, Valid: p.Rate != schemas.NoRate})
+	w.ok(w.EncodeInt(p.Window))
+	for _, o := range extra {
+		w.optional(o)
+	}
+}
+
+func (w referenceWriter) optional(o schemas.Optional) {
+	if !o.Valid {
+		w.ok(w.EncodeNil())
+		return
+	}
+	w.ok(w.EncodeUint(o.Value))
+}
+
+func referenceObject(t testing.TB, c *schemas.ObjectChange) []byte {
+	var b bytes.Buffer
+	w := referenceWriter{msgpack.NewEncoder(&b), t}
+	w.ok(w.EncodeArrayLen(13))
+	w.ok(w.EncodeUint(1))
+	w.ok(w.EncodeUint(uint64(c.Operation)))
+	for _, s := range []string{c.Group, c.APIVersion, c.Kind, c.Resource, c.Namespace, c.Name, c.UID, c.ResourceVersion} {
+		w.ok(w.EncodeString(s))
+	}
+	w.ok(w.EncodeInt(c.Time))
+	if c.Object == nil {
+		w.ok(w.EncodeNil())
+	} else {
+		w.ok(w.Encode(msgpack.RawMessage(c.Object)))
+	}
+	if len(c.Dropped) == 0 {
+		w.ok(w.EncodeNil())
+		return b.Bytes()
+	}
+	w.ok(w.EncodeArrayLen(len(c.Dropped)))
+	for _, s := range c.Dropped {
+		w.ok(w.EncodeString(s))
+	}
+	return b.Bytes()
+}
+
+func TestReferenceWriter(t *testing.T) {
+	check := func(m message) {
+		t.Helper()
+		var want []byte
+		switch m := m.(type) {
+		case *schemas.UsageSample:
+			want = referenceUsage(t, m)
+		case *schemas.ObjectChange:
+			want = referenceObject(t, m)
+		}
+		raw := m.Marshal()
+		if !bytes.Equal(raw, want) {
+			t.Fatalf("Marshal gives\n%s\nthe reference writes\n%s", dumpOrError(raw), dumpOrError(want))
+		}
+		got := reflect.New(reflect.TypeOf(m).Elem()).Interface().(message)
+		if err := got.Unmarshal(raw); err != nil {
+			t.Fatal(err)
+		}
+		if !reflect.DeepEqual(got, m) {
+			t.Fatalf("Unmarshal gives\n%+v\nwant\n%+v", got, m)
+		}
+	}
+	for _, g := range goldens() {
+		check(g.value)
+	}
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 300 {
+		s, c := randomSample(random), randomChange(random)
+		check(&s)
+		check(&c)
+	}
+}
+
+// TestReuse decodes messages of all shapes into one value each: what the former said must never show.
+func TestReuse(t *testing.T) {
+	random := rand.New(rand.NewPCG(3, 4))
+	var s schemas.UsageSample
+	var c schemas.ObjectChange
+	for i := range 500 {
+		wantSample, wantChange := randomSample(random), randomChange(random)
+		if err := s.Unmarshal(wantSample.Marshal()); err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(s.Marshal(), wantSample.Marshal()) {
+			t.Fatalf("sample %d was decoded as\n%s\nwant\n%s", i, show(&s), show(&wantSample))
+		}
+		if err := c.Unmarshal(wantChange.Marshal()); err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(c.Marshal(), wantChange.Marshal()) {
+			t.Fatalf("change %d was decoded as\n%s\nwant\n%s", i, show(&c), show(&wantChange))
+		}
+		if i%10 == 0 { // an error in between must not matter
+			raw := wantSample.Marshal()
+			if err := s.Unmarshal(raw[:len(raw)/2]); err == nil {
+				t.Fatal("half a message was accepted")
+			}
+		}
+	}
+}
+
+// TestNothingAliased changes the message after it was decoded: only an object may change with it.
+func TestNothingAliased(t *testing.T) {
+	for _, g := range goldens() {
+		raw := bytes.Clone(g.bytes())
+		got := g.fresh()
+		if err := got.Unmarshal(raw); err != nil {
+			t.Fatal(err)
+		}
+		if c, ok := got.(*schemas.ObjectChange); ok {
+			if len(c.Object) > 0 && &c.Object[0] != &raw[bytes.Index(raw, c.Object)] {
+				t.Errorf("%s: the object was copied", g.name)
+			}
+			c.Object = bytes.Clone(c.Object)
+		}
+		for i := range raw {
+			raw[i] = 0xff
+		}
+		if !reflect.DeepEqual(got, g.value) {
+			t.Errorf("%s: the decoded message changed with the bytes it came from", g.name)
+		}
+	}
+}
+
+func randomInt(r *rand.Rand) int64   { return int64(r.Uint64()) >> r.IntN(64) }
+func randomUint(r *rand.Rand) uint64 { return r.Uint64() >> r.IntN(64) }
+
+func randomName(r *rand.Rand) string {
+	names := []string{"", "a", "web-0", "kube-system", "ünïcödé", "日本", fmt.Sprintf("pod-%d", r.IntN(1000)), fmt.Sprintf("%0*d", r.IntN(300), 1)}
+	return names[r.IntN(len(names))]
+}
+
+func randomPoint(r *rand.Rand) *schemas.Point {
+	p := &schemas.Point{Time: randomInt(r), CPUTime: randomInt(r), MemoryTime: randomInt(r), Start: randomInt(r),
+		CPU: randomUint(r), Memory: randomUint(r), Rate: randomUint(r), Window: randomInt(r)}
+	if r.IntN(5) == 0 {
+		p.Rate = schemas.NoRate
+	}
+	if r.IntN(3) == 0 {
+		p.Extra = &schemas.Extra{}
+		for _, o := range []*schemas.Optional{&p.Extra.SwapUsage, &p.Extra.SwapLimit, &p.Extra.RSS, &p.Extra.Usage, &p.Extra.PageFaults, &p.Extra.MajorPageFaults} {
+			if r.IntN(2) == 0 {
+				*o = optional(randomUint(r))
+			}
+		}
+		if *p.Extra == (schemas.Extra{}) {
+			p.Extra = nil // nothing set is the same as nothing there
+		}
+	}
+	return p
+}
+
+func randomSample(r *rand.Rand) schemas.UsageSample {
+	s := schemas.UsageSample{Node: randomName(r), Time: randomInt(r), Duration: randomInt(r)}
+	if r.IntN(2) == 0 {
+		s.Point = randomPoint(r)
+	}
+	for range r.IntN(40) {
+		p := schemas.PodUsage{Namespace: randomName(r), Name: randomName(r), UID: randomName(r)}
+		for range r.IntN(4) {
+			p.Containers = append(p.Containers, schemas.ContainerUsage{Name: randomName(r), Point: *randomPoint(r)})
+		}
+		if r.IntN(2) == 0 {
+			p.Point = randomPoint(r)
+		}
+		s.Pods = append(s.Pods, p)
+	}
+	return s
+}
+
+func randomChange(r *rand.Rand) schemas.ObjectChange {
+	c := schemas.ObjectChange{
+		Operation: schemas.Deleted, Group: randomName(r), APIVersion: randomName(r), Kind: randomName(r), Resource: randomName(r),
+		Namespace: randomName(r), Name: randomName(r), UID: randomName(r), ResourceVersion: randomName(r), Time: randomInt(r),
+	}
+	if r.IntN(4) > 0 {
+		c.Operation, c.Object = schemas.Applied, podObject()
+	}
+	for range r.IntN(6) / 3 {
+		c.Dropped = append(c.Dropped, randomName(r))
+	}
+	return c
+}

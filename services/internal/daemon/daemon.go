@@ -44,7 +44,9 @@ func Version() string {
 type Command struct {
 	Name  string // as the user types it
 	Short string // what it does, in one or two sentences, for --help
-	Usage string // the arguments behind the name; "[flags]" where empty
+
+	// Commands are what the name can be followed by besides flags, for --help; whoever makes the Command runs them.
+	Commands []Subcommand
 
 	Flags cliflag.NamedFlagSets // sections in the order in which they were first named
 
@@ -55,6 +57,12 @@ type Command struct {
 	help    bool
 }
 
+// Subcommand is a line of --help.
+type Subcommand struct {
+	Usage string // "render [flags] FILE..."
+	Does  string // what it does, in a few words
+}
+
 // NewCommand starts a command with no flags but the global section.
 func NewCommand(name, short string) *Command {
 	return &Command{Name: name, Short: short, Stdout: os.Stdout, Stderr: os.Stderr}
@@ -63,10 +71,16 @@ func NewCommand(name, short string) *Command {
 // Section is the named group of flags, made when it is first asked for.
 func (c *Command) Section(name string) *pflag.FlagSet { return c.Flags.FlagSet(name) }
 
+// AddSections takes over sections that a library or a service has declared, behind those that there are.
+func (c *Command) AddSections(sections cliflag.NamedFlagSets) {
+	for _, name := range sections.Order {
+		c.Section(name).AddFlagSet(sections.FlagSets[name])
+	}
+}
+
 // Execute parses args and the environment and calls run with a context that ends at the first SIGINT or SIGTERM (a
 // second one ends the process at once). It returns the exit code: 0, 1 for an error of run, 2 for a wrong flag.
-// Arguments that are no flags are handed to run.
-func (c *Command) Execute(args []string, run func(ctx context.Context, log *slog.Logger, args []string) error) int {
+func (c *Command) Execute(args []string, run func(ctx context.Context, log *slog.Logger) error) int {
 	if len(args) == 2 && args[0] == "probe" {
 		if err := probe(args[1]); err != nil {
 			fmt.Fprintf(c.Stderr, "%s: %v\n", c.Name, err)
@@ -74,7 +88,7 @@ func (c *Command) Execute(args []string, run func(ctx context.Context, log *slog
 		}
 		return 0
 	}
-	rest, err := c.parse(args, os.LookupEnv)
+	err := c.parse(args, os.LookupEnv)
 	switch {
 	case err != nil:
 		fmt.Fprintf(c.Stderr, "%s: %v\nSee '%s --help'.\n", c.Name, err, c.Name)
@@ -94,7 +108,7 @@ func (c *Command) Execute(args []string, run func(ctx context.Context, log *slog
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // the second signal gets its default effect: the process ends
-	if err := run(ctx, log, rest); err != nil && !errors.Is(err, context.Canceled) {
+	if err := run(ctx, log); err != nil && !errors.Is(err, context.Canceled) {
 		fmt.Fprintf(c.Stderr, "%s: %v\n", c.Name, err)
 		return 1
 	}
@@ -102,7 +116,7 @@ func (c *Command) Execute(args []string, run func(ctx context.Context, log *slog
 }
 
 // parse fills the flags from args, then those not given from the environment.
-func (c *Command) parse(args []string, env func(string) (string, bool)) ([]string, error) {
+func (c *Command) parse(args []string, env func(string) (string, bool)) error {
 	global := c.Section("global")
 	global.BoolVarP(&c.help, "help", "h", false, "Print this help and exit.")
 	global.BoolVar(&c.version, "version", false, "Print the version and exit.")
@@ -117,10 +131,10 @@ func (c *Command) parse(args []string, env func(string) (string, bool)) ([]strin
 		all.AddFlagSet(c.Flags.FlagSets[name])
 	}
 	if err := all.Parse(args); err != nil {
-		return nil, err
+		return err
 	}
-	if c.Usage == "" && all.NArg() > 0 {
-		return nil, fmt.Errorf("unexpected argument %q: %s takes only flags", all.Arg(0), c.Name)
+	if all.NArg() > 0 {
+		return fmt.Errorf("unexpected argument %q: %s takes only flags", all.Arg(0), c.Name)
 	}
 	var first error
 	all.VisitAll(func(f *pflag.Flag) {
@@ -134,7 +148,7 @@ func (c *Command) parse(args []string, env func(string) (string, bool)) ([]strin
 			}
 		}
 	})
-	return all.Args(), first
+	return first
 }
 
 // EnvName is the environment variable of a flag.
@@ -143,11 +157,10 @@ func EnvName(flag string) string {
 }
 
 func (c *Command) printHelp(w io.Writer) {
-	usage := c.Usage
-	if usage == "" {
-		usage = "[flags]"
+	fmt.Fprintf(w, "%s\n\nUsage:\n  %s [flags]\n", c.Short, c.Name)
+	for _, sub := range append(c.Commands, Subcommand{"probe URL", "exits 0 when URL answers 200: a container's health check"}) {
+		fmt.Fprintf(w, "  %s %s\n        %s\n", c.Name, sub.Usage, sub.Does)
 	}
-	fmt.Fprintf(w, "%s\n\nUsage:\n  %s %s\n  %s probe URL    (exits 0 when URL answers 200: a container's health check)\n\nEvery flag can be set by an environment variable too: --nats-url by %s. The command line wins.\n",
-		c.Short, c.Name, usage, c.Name, EnvName("nats-url"))
+	fmt.Fprintf(w, "\nEvery flag can be set by an environment variable too: --nats-url by %s. The command line wins.\n", EnvName("nats-url"))
 	cliflag.PrintSections(w, c.Flags, 100)
 }

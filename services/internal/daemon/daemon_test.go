@@ -26,7 +26,7 @@ func TestEnvironmentFillsWhatTheCommandLineLeaves(t *testing.T) {
 	t.Setenv("HEADWATER_NATS_URL", "nats://env")
 	t.Setenv("HEADWATER_METRIC_RESOLUTION", "20s")
 	c, url, every, _, errs := newTestCommand()
-	code := c.Execute([]string{"--metric-resolution=5s"}, func(context.Context, *slog.Logger, []string) error { return nil })
+	code := c.Execute([]string{"--metric-resolution=5s"}, func(context.Context, *slog.Logger) error { return nil })
 	if code != 0 || *url != "nats://env" || *every != 5*time.Second {
 		t.Fatalf("code %d, url %q, resolution %v, stderr %q", code, *url, *every, errs)
 	}
@@ -35,7 +35,7 @@ func TestEnvironmentFillsWhatTheCommandLineLeaves(t *testing.T) {
 func TestWrongValuesNameWhereTheyCameFrom(t *testing.T) {
 	t.Setenv("HEADWATER_METRIC_RESOLUTION", "often")
 	c, _, _, _, errs := newTestCommand()
-	code := c.Execute(nil, func(context.Context, *slog.Logger, []string) error { t.Error("ran"); return nil })
+	code := c.Execute(nil, func(context.Context, *slog.Logger) error { t.Error("ran"); return nil })
 	if code != 2 || !strings.Contains(errs.String(), "HEADWATER_METRIC_RESOLUTION") {
 		t.Fatalf("code %d, stderr %q", code, errs)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/spf13/pflag"
 )
 
 // NewRegistry is a registry for a process's self-metrics, with those of Go and of the process, and the build.
@@ -85,4 +86,9 @@ func Serve(ctx context.Context, address, what string, handler http.Handler, log 
 			return <-done
 		}
 	}, nil
+}
+
+// AddTelemetryAddress declares --telemetry-address.
+func AddTelemetryAddress(fs *pflag.FlagSet, address *string, otherwise string) {
+	fs.StringVar(address, "telemetry-address", otherwise, "Address for the service's own metrics, /livez, /readyz and /debug/pprof; empty for none.")
 }

@@ -1,0 +1,227 @@
+package scraper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/headwater-metrics/headwater/schemas"
+	"github.com/headwater-metrics/headwater/services/internal/stream"
+)
+
+// Service is the ingest service.
+type Service struct {
+	cfg Config
+	log *slog.Logger
+
+	targets  *nodeTargets
+	kubelets *kubelets
+	rules    rules
+	decoders sync.Pool // of *decoder
+	metrics  *metrics
+
+	publisher *stream.UsagePublisher   // while Run runs
+	schedule  atomic.Pointer[schedule] // nil before Run has its stream
+}
+
+// New makes the service. It reads certificate files and the kubeconfig; nothing is connected to before Run. Errors say
+// which setting is wrong.
+func New(cfg Config) (*Service, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if err := stream.CheckCluster(cfg.Streams.Cluster); err != nil {
+		return nil, err
+	}
+	cfg = cfg.complete()
+	s := &Service{
+		cfg:      cfg,
+		log:      cfg.Log,
+		rules:    rulesFor(cfg.MetricResolution),
+		decoders: sync.Pool{New: func() any { return new(decoder) }},
+	}
+	addressing, err := newAddressing(&cfg)
+	if err != nil {
+		return nil, err
+	}
+	if s.kubelets, err = newKubelets(&cfg); err != nil {
+		return nil, err
+	}
+	if s.targets, err = newNodeTargets(cfg.Conn, cfg.Streams.Cluster, addressing, cfg.Log, cfg.Registry); err != nil {
+		return nil, err
+	}
+	s.metrics = newMetrics(cfg.Registry, s)
+	return s, nil
+}
+
+// Ready says why nothing is scraped yet: NATS is away, or the nodes aren't known yet; nil when they are.
+func (s *Service) Ready() error {
+	if s.schedule.Load() == nil {
+		return errors.New("waiting for NATS, to create the usage stream")
+	}
+	if err := s.targets.Ready(); err != nil {
+		return fmt.Errorf("the nodes to scrape aren't known yet: %w", err)
+	}
+	return nil
+}
+
+// Run scrapes until ctx ends, and returns its error. Any other error is one that trying again can't cure.
+func (s *Service) Run(ctx context.Context) error {
+	if err := stream.EnsureUsage(ctx, s.cfg.Conn, s.cfg.Streams); err != nil {
+		return fmt.Errorf("couldn't create the usage stream: %w", err)
+	}
+	var err error
+	s.publisher, err = stream.NewUsagePublisher(stream.UsagePublisherConfig{
+		Conn: s.cfg.Conn, Cluster: s.cfg.Streams.Cluster, Log: s.log, Registry: s.cfg.Registry,
+	})
+	if err != nil {
+		return fmt.Errorf("couldn't publish usage: %w", err)
+	}
+	defer s.publisher.Close()
+
+	g, ctx := errgroup.WithContext(ctx)
+	schedule := newSchedule(ctx, s.cfg.MetricResolution, s.scrape, func(n int) { s.metrics.skipped.Add(float64(n)) })
+	s.schedule.Store(schedule)
+	s.log.Info("scraping kubelets", "resolution", s.cfg.MetricResolution, "timeout", s.cfg.KubeletRequestTimeout)
+	g.Go(func() error { return s.targets.Run(ctx, schedule) })
+	g.Go(func() error {
+		<-ctx.Done()
+		schedule.stop()
+		return nil
+	})
+	err = g.Wait()
+
+	// What has just been read is worth a moment.
+	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	if err := s.publisher.Flush(flush); err != nil {
+		s.log.Info("the last samples may not have been published", "error", err)
+	}
+	return err
+}
+
+// scrape reads one node once and publishes what it says. Whatever goes wrong costs the node this one scrape.
+func (s *Service) scrape(ctx context.Context, t *timeline) {
+	started := time.Now()
+	target := t.target.Load()
+	err := s.attempt(ctx, t, target, started)
+	if ctx.Err() != nil {
+		return // the node is no longer ours, or the service ends: what came of it is of no interest
+	}
+	s.metrics.duration.Observe(time.Since(started).Seconds())
+	outcome := resultSuccess
+	if err != nil {
+		outcome = resultOf(err, resultInternal)
+	} else {
+		t.success.Store(started.UnixNano())
+	}
+	s.metrics.scrapes[outcome].Inc()
+
+	// A node's failure is logged when it begins, when its reason changes and when it ends.
+	switch was := t.state; {
+	case outcome == was:
+	case err != nil:
+		url := ""
+		if target.URL != nil {
+			url = target.URL.String()
+		}
+		s.log.Warn("couldn't scrape a node; its previous sample stands", "node", t.node, "url", url, "result", outcome, "error", err)
+	case was != "":
+		s.log.Info("the node can be scraped again", "node", t.node, "before", was)
+	}
+	t.state = outcome
+}
+
+// attempt is a scrape's way from the request to the publication.
+func (s *Service) attempt(ctx context.Context, t *timeline, target *Target, started time.Time) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			t.history = history{}
+			err = failed(resultInternal, fmt.Errorf("a bug of ours, please report it: %v\n%s", r, debug.Stack()))
+		}
+	}()
+	if target.Err != nil {
+		return target.Err
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.KubeletRequestTimeout)
+	defer cancel()
+	s.recall(ctx, t)
+	return s.kubelets.get(ctx, target.URL, func(body []byte) error {
+		s.metrics.bodies.Add(float64(len(body)))
+		payload, err := s.sample(t, body, started)
+		if err != nil {
+			return err
+		}
+		t.size = len(payload)
+		s.metrics.bytes.Add(float64(len(payload)))
+		subject := schemas.UsageSubject{Cluster: s.cfg.Streams.Cluster, Node: t.node}.String()
+		if err := s.publisher.Publish(subject, payload); err != nil {
+			return failed(resultPublish, fmt.Errorf("couldn't publish the sample: %w", err))
+		}
+		return nil
+	})
+}
+
+// sample makes the message of a kubelet's answer.
+func (s *Service) sample(t *timeline, body []byte, started time.Time) ([]byte, error) {
+	d := s.decoders.Get().(*decoder)
+	defer s.decoders.Put(d)
+	defer d.release()
+	defer s.count(d)
+	d.begin(&t.history, started)
+	if err := d.decode(body); err != nil {
+		return nil, err
+	}
+	sample, err := d.settle(&t.history, s.rules)
+	if err != nil {
+		return nil, err
+	}
+	sample.Node, sample.Time, sample.Duration = t.node, started.UnixNano(), int64(time.Since(started))
+	return sample.AppendMsgpack(make([]byte, 0, t.size+t.size/16+256)), nil
+}
+
+// count counts what d has dropped.
+func (s *Service) count(d *decoder) {
+	for reason, n := range d.refused {
+		if n > 0 {
+			s.metrics.dropped[reason].Add(float64(n))
+		}
+	}
+}
+
+// recallTimeout bounds the look at the last message, which an ordinary server answers in a millisecond.
+const recallTimeout = time.Second
+
+// recall fills the history of a node that is about to be scraped for the first time from its last message: that of an
+// ingester that was here before.
+func (s *Service) recall(ctx context.Context, t *timeline) {
+	if t.recalled {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, min(recallTimeout, s.cfg.KubeletRequestTimeout/4))
+	defer cancel()
+	outcome := recallFound
+	var sample schemas.UsageSample
+	data, err := stream.LastUsage(ctx, s.cfg.Conn, s.cfg.Streams.Cluster, t.node)
+	if err == nil {
+		err = sample.Unmarshal(data)
+	}
+	switch {
+	case err == nil:
+		t.history.recall(&sample)
+	case errors.Is(err, stream.ErrNoMessage):
+		outcome = recallNone
+	default:
+		outcome = recallFailed
+		s.log.Debug("couldn't read a node's last sample back; its first rate takes two scrapes", "node", t.node, "error", err)
+	}
+	t.recalled = true
+	s.metrics.recalls.WithLabelValues(outcome).Inc()
+}

@@ -99,11 +99,12 @@ func (o *options) complete() error {
 	}
 	o.sim.Dir = filepath.Join(o.dataDir, "sim")
 	if o.simulated = o.ingest.Kubeconfig == ""; o.simulated {
-		o.useKubeconfig(o.simKubeconfig)
+		o.ingest.Kubeconfig = o.simKubeconfig
 		// The simulated kubelets' certificates are signed by the authority in that kubeconfig; each has its own address.
 		o.ingest.KubeletPreferredAddressTypes = []string{"InternalIP"}
 		o.ingest.KubeletUseNodeStatusPort = true
 	}
+	o.state.Kubeconfig, o.api.Kubeconfig = o.ingest.Kubeconfig, o.ingest.Kubeconfig
 	var errs []error
 	if o.sim.Nodes < 1 || o.sim.PodsPerNode < 1 {
 		errs = append(errs, fmt.Errorf("--sim-nodes is %d and --sim-pods-per-node %d; both must be at least 1", o.sim.Nodes, o.sim.PodsPerNode))
@@ -112,8 +113,4 @@ func (o *options) complete() error {
 		errs = append(errs, errors.New("--sim-metrics-api makes sense with --sim-only alone: here the metricsapi of this process answers"))
 	}
 	return errors.Join(append(errs, o.api.Validate(), o.exporter.Validate(), o.ingest.Validate())...)
-}
-
-func (o *options) useKubeconfig(file string) {
-	o.ingest.Kubeconfig, o.state.Kubeconfig, o.api.Kubeconfig = file, file, file
 }

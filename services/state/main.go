@@ -18,6 +18,7 @@ func main() {
 		streams   daemon.LogStreams
 		telemetry string
 	)
+	cmd.Section("state").StringVar(&cfg.Kubeconfig, "kubeconfig", "", "Kubeconfig file that says how the API server is reached; the pod's service account where empty.")
 	cfg.AddFlags(cmd.Section("state"))
 	cfg.AddLeaderElectionFlags(cmd.Section("leader election"))
 	nats.Add(cmd.Section("NATS"))

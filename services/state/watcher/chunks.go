@@ -1,0 +1,113 @@
+package watcher
+
+import (
+	"iter"
+
+	"github.com/headwater-metrics/headwater/services/internal/stream"
+)
+
+// Bounds of a chunk of the snapshot. One that its objects outgrow is written in parts by the stream layer.
+const (
+	chunkObjects = 256
+	chunkBytes   = 512 << 10
+)
+
+// chunk is a part of the snapshot: objects of one kind, so that those that change all the time (Leases) don't make
+// every chunk one to write again. An object stays in its chunk as long as it exists.
+type chunk struct {
+	id      uint32
+	records [chunkObjects]*record
+	n       int
+	bytes   int
+	dirty   bool
+	open    bool // it is in its shelf's list of chunks with room
+}
+
+func (c *chunk) full() bool { return c.n == chunkObjects || c.bytes >= chunkBytes }
+
+// place notes that the log has r's object now, as of a message of this many bytes more than before. The caller holds mu.
+func (b *book) place(r *record, grown int) {
+	if r.chunk == nil {
+		c := r.shelf.room(b)
+		for i := range c.records {
+			if c.records[i] == nil {
+				c.records[i], r.chunk, r.slot = r, c, uint16(i)
+				break
+			}
+		}
+		c.n++
+	}
+	r.chunk.bytes += grown
+	r.chunk.dirty = true
+	b.bytes += grown
+}
+
+// displace notes that the log has r's object no more. The caller holds mu.
+func (b *book) displace(r *record, size int) {
+	c := r.chunk
+	if c == nil {
+		return
+	}
+	c.records[r.slot], r.chunk = nil, nil
+	c.n--
+	c.bytes -= size
+	c.dirty = true
+	b.bytes -= size
+	if !c.open && !c.full() {
+		c.open = true
+		r.shelf.open = append(r.shelf.open, c)
+	}
+}
+
+// room is a chunk of the shelf that takes one more object.
+func (s *shelf) room(b *book) *chunk {
+	for len(s.open) > 0 {
+		c := s.open[len(s.open)-1]
+		if !c.full() {
+			return c
+		}
+		c.open = false
+		s.open = s.open[:len(s.open)-1]
+	}
+	c := &chunk{id: uint32(len(b.chunks)), open: true}
+	b.chunks = append(b.chunks, c)
+	s.open = append(s.open, c)
+	return c
+}
+
+// snapshot gives the chunks to a snapshot's writer. The writer may take its time: each is read under the lock that
+// orders the events, when it is its turn.
+func (b *book) snapshot() iter.Seq[stream.Chunk] {
+	return func(yield func(stream.Chunk) bool) {
+		for i := 0; ; i++ {
+			b.mu.Lock()
+			if i >= len(b.chunks) {
+				b.mu.Unlock()
+				return
+			}
+			c := b.chunks[i]
+			empty, dirty := c.n == 0, c.dirty
+			b.mu.Unlock()
+			if empty {
+				continue
+			}
+			if !yield(stream.Chunk{ID: c.id, Dirty: dirty, Read: func() (uint64, []stream.Entry) { return b.read(c) }}) {
+				return
+			}
+		}
+	}
+}
+
+// read gives a chunk's content and the newest event that may be reflected in it, and marks it clean.
+func (b *book) read(c *chunk) (position uint64, entries []stream.Entry) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	c.dirty = false
+	entries = make([]stream.Entry, 0, c.n)
+	for _, r := range c.records {
+		if r != nil {
+			entries = append(entries, stream.Entry{Sequence: r.sequence, Subject: b.subject(r), Data: r.logged})
+		}
+	}
+	return b.log.Next() - 1, entries
+}

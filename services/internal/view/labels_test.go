@@ -1,0 +1,91 @@
+package view
+
+import (
+	"errors"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// label interns a set written as "a=b,c=d".
+func label(t testing.TB, in *Interner, text string) *Labels {
+	t.Helper()
+	labels, err := in.Intern([]byte(text), parse)
+	if err != nil {
+		t.Error(err)
+	}
+	return labels
+}
+
+func parse(text []byte) (map[string]string, error) {
+	set := map[string]string{}
+	for _, pair := range strings.Split(string(text), ",") {
+		key, value, ok := strings.Cut(pair, "=")
+		if !ok {
+			return nil, errors.New("no =")
+		}
+		set[key] = value
+	}
+	return set, nil
+}
+
+func TestInternerSharesWhatIsHeld(t *testing.T) {
+	var in Interner
+	a, b := label(t, &in, "app=web,tier=1"), label(t, &in, "app=web,tier=1")
+	if a != b {
+		t.Error("one set, two Labels")
+	}
+	if other := label(t, &in, "app=db"); other == a || in.Len() != 2 {
+		t.Errorf("%d sets, want 2", in.Len())
+	}
+	if value, ok := a.Lookup("tier"); !ok || value != "1" || !a.Has("app") || a.Has("x") || a.Get("app") != "web" || a.Len() != 2 {
+		t.Errorf("labels are %v", a.Map())
+	}
+	empty, err := in.Intern(nil, parse)
+	if err != nil || empty.Len() != 0 || empty.Map() != nil {
+		t.Errorf("of nothing: %v, %v", empty, err)
+	}
+	if _, err := in.Intern([]byte("broken"), parse); err == nil {
+		t.Error("no error from a set that can't be decoded")
+	}
+	runtime.KeepAlive(b)
+}
+
+func TestInternerForgetsWhatNobodyHolds(t *testing.T) {
+	var in Interner
+	kept := label(t, &in, "app=kept")
+	for _, text := range []string{"app=a", "app=b", "app=c"} {
+		label(t, &in, text)
+	}
+	for end := time.Now().Add(10 * time.Second); in.Len() > 1; runtime.Gosched() {
+		if runtime.GC(); time.Now().After(end) {
+			t.Fatalf("%d sets are there, though only one is held", in.Len())
+		}
+	}
+	if label(t, &in, "app=kept") != kept {
+		t.Error("lost a set that is held")
+	}
+}
+
+func TestInternerConcurrently(t *testing.T) {
+	var (
+		in   Interner
+		wait sync.WaitGroup
+	)
+	for range 4 {
+		wait.Go(func() {
+			for i := range 200 {
+				text := "app=" + string(rune('a'+i%20))
+				if got := label(t, &in, text); got.Get("app") != text[4:] {
+					t.Errorf("got %v for %s", got.Map(), text)
+				}
+				if i%50 == 0 {
+					runtime.GC()
+				}
+			}
+		})
+	}
+	wait.Wait()
+}

@@ -1,0 +1,117 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/labels"
+	genericoptions "k8s.io/apiserver/pkg/server/options"
+	cliflag "k8s.io/component-base/cli/flag"
+	"k8s.io/component-base/compatibility"
+)
+
+// Options are what the flags of metrics-server set that concern serving. NewOptions gives the defaults; Flags declares
+// the flags; a test or allinone fills the fields itself.
+type Options struct {
+	// Resolution is how often kubelets are scraped, as the ingest service has it; default 15 s, at least 1 s. Here it
+	// only gives MaxSampleAge its default and says how often the views are swept.
+	Resolution time.Duration
+	// MaxSampleAge is the age beyond which a sample isn't served: its node, or its pods, are absent then. Default (0) 3
+	// times Resolution. Too short a time makes nodes blink whose kubelets are slow; with too long a time the autoscaler acts
+	// on what was.
+	MaxSampleAge time.Duration
+	// NodeSelector restricts which nodes are listed, beside what the client asks for; "" for all.
+	NodeSelector string
+	// Kubeconfig is the kubeconfig file for authentication and authorization where they have none of their own; "" for
+	// in-cluster credentials.
+	Kubeconfig string
+
+	// SecureServing is where and how HTTPS is served. Port 0 takes any free one; Service.Addr tells which.
+	SecureServing *genericoptions.SecureServingOptions
+	// Authentication asks the API server who somebody is.
+	Authentication *genericoptions.DelegatingAuthenticationOptions
+	// Authorization asks the API server what somebody may do.
+	Authorization *genericoptions.DelegatingAuthorizationOptions
+	Audit         *genericoptions.AuditOptions
+	// Features: profiling is as it says. Priority and fairness is accepted and has no effect, as in metrics-server: the
+	// limit is --max-requests-inflight.
+	Features *genericoptions.FeatureOptions
+	Server   *genericoptions.ServerRunOptions
+}
+
+// NewOptions returns the defaults.
+func NewOptions() *Options {
+	return &Options{
+		Resolution:     15 * time.Second,
+		SecureServing:  genericoptions.NewSecureServingOptions(),
+		Authentication: genericoptions.NewDelegatingAuthenticationOptions(),
+		Authorization:  genericoptions.NewDelegatingAuthorizationOptions(),
+		Audit:          genericoptions.NewAuditOptions(),
+		Features:       genericoptions.NewFeatureOptions(),
+		// A registry of its own, so that several servers in one process do not share versions and feature gates.
+		Server: genericoptions.NewServerRunOptionsForComponent("headwater-metricsapi", compatibility.NewComponentGlobalsRegistry()),
+	}
+}
+
+// Flags declares the flags that set o, in sections named as metrics-server's.
+func (o *Options) Flags() (sections cliflag.NamedFlagSets) {
+	own := sections.FlagSet("metrics server")
+	own.DurationVar(&o.Resolution, "metric-resolution", o.Resolution, "How often kubelets are scraped: the same as ingest's, at least 1s.")
+	own.DurationVar(&o.MaxSampleAge, "max-sample-age", o.MaxSampleAge, "Age beyond which a sample is no longer served; 0 means 3 times --metric-resolution.")
+	own.StringVarP(&o.NodeSelector, "node-selector", "l", o.NodeSelector, "Label selector: only nodes that match are listed.")
+	own.StringVar(&o.Kubeconfig, "kubeconfig", o.Kubeconfig, "Kubeconfig file for requests to the API server; used for authentication and authorization where they have none of their own. In-cluster credentials where empty.")
+
+	o.Server.AddUniversalFlags(sections.FlagSet("generic"))
+	serving := sections.FlagSet("apiserver secure serving")
+	o.SecureServing.AddFlags(serving)
+	serving.Lookup("secure-port").Usage = "The port on which to serve HTTPS with authentication and authorization. 0 takes any free port."
+	o.Authentication.AddFlags(sections.FlagSet("apiserver authentication"))
+	o.Authorization.AddFlags(sections.FlagSet("apiserver authorization"))
+	o.Audit.AddFlags(sections.FlagSet("apiserver audit log"))
+	o.Features.AddFlags(sections.FlagSet("features"))
+	return sections
+}
+
+// Validate returns everything that is wrong with o, joined; nil if nothing is.
+func (o *Options) Validate() error {
+	var wrong []error
+	if o.Resolution < time.Second {
+		wrong = append(wrong, fmt.Errorf("--metric-resolution is %v; it must be at least 1s", o.Resolution))
+	}
+	if o.MaxSampleAge < 0 || o.MaxSampleAge > 0 && o.MaxSampleAge < o.Resolution {
+		wrong = append(wrong, fmt.Errorf("--max-sample-age is %v; it must be at least --metric-resolution (%v), or 0 for 3 times that", o.MaxSampleAge, o.Resolution))
+	}
+	if _, err := o.nodeRequirements(); err != nil {
+		wrong = append(wrong, err)
+	}
+	wrong = append(wrong, o.Server.Validate()...)
+	wrong = append(wrong, o.SecureServing.Validate()...)
+	wrong = append(wrong, o.Authentication.Validate()...)
+	wrong = append(wrong, o.Authorization.Validate()...)
+	wrong = append(wrong, o.Audit.Validate()...)
+	wrong = append(wrong, o.Features.Validate()...)
+	return errors.Join(wrong...)
+}
+
+// maxSampleAge is MaxSampleAge or its default.
+func (o *Options) maxSampleAge() time.Duration {
+	if o.MaxSampleAge > 0 {
+		return o.MaxSampleAge
+	}
+	return 3 * o.Resolution
+}
+
+// nodeRequirements is NodeSelector parsed.
+func (o *Options) nodeRequirements() (labels.Requirements, error) {
+	selector := strings.TrimSpace(o.NodeSelector)
+	if selector == "" {
+		return nil, nil
+	}
+	requirements, err := labels.ParseToRequirements(selector)
+	if err != nil {
+		return nil, fmt.Errorf("--node-selector %q is no label selector: %w", selector, err)
+	}
+	return requirements, nil
+}

@@ -1,0 +1,238 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/headwater-metrics/headwater/schemas"
+	"github.com/headwater-metrics/headwater/services/internal/stream"
+	"github.com/headwater-metrics/headwater/services/internal/view"
+)
+
+// Service is the Metrics API server: two replays, the views that they fill, and the HTTPS server that reads these.
+type Service struct {
+	cfg     Config
+	metrics *serviceMetrics
+	now     func() time.Time // the clock that samples' ages are told by
+
+	catalogs view.Live[catalog]    // the nodes and pods that serve
+	usage    view.Live[view.Usage] // the usage that serves
+
+	objectsReplay, usageReplay replay
+	cataloger                  *cataloger
+
+	address   atomic.Pointer[net.TCPAddr] // where it listens
+	starting  atomic.Pointer[error]       // why the HTTPS server doesn't answer yet; nil once it does
+	lastSweep atomic.Int64                // when the last sweep of the views ended, Unix nanoseconds; 0 before Run
+}
+
+// replay is what the server asks a stream.Replay.
+type replay interface {
+	Run(context.Context) error
+	Ready() error
+	Position() stream.Position
+}
+
+var errNotRunning = errors.New("the metrics API isn't running yet")
+
+// New makes the server. It opens nothing: wrong options, and kubeconfigs that can't be loaded, are errors here; a port
+// that is taken is one of Run.
+func New(cfg Config) (*Service, error) {
+	if err := cfg.complete(); err != nil {
+		return nil, err
+	}
+	s := newService(cfg)
+	objects, err := stream.NewReplay(s.replayConfig("metricsapi-objects", s.beginCatalog, s.serveCatalog))
+	if err != nil {
+		return nil, fmt.Errorf("couldn't set up the replay of the objects: %w", err)
+	}
+	usage, err := stream.NewUsageReplay(s.replayConfig("metricsapi-usage", s.beginUsage, s.serveUsage))
+	if err != nil {
+		return nil, fmt.Errorf("couldn't set up the replay of the usage: %w", err)
+	}
+	s.objectsReplay, s.usageReplay = objects, usage
+	return s, nil
+}
+
+// newService makes the server without its replays.
+func newService(cfg Config) *Service {
+	s := &Service{cfg: cfg, now: time.Now, cataloger: newCataloger(cfg.Cluster)}
+	s.starting.Store(&errNotRunning)
+	s.metrics = newMetrics(cfg.Registry, s)
+	return s
+}
+
+func (s *Service) replayConfig(name string, begin func() stream.Sink, whole func(stream.Sink, stream.Position)) stream.ReplayConfig {
+	return stream.ReplayConfig{
+		Conn: s.cfg.Conn, Cluster: s.cfg.Cluster, Name: name, Workers: runtime.GOMAXPROCS(0),
+		Begin: begin, Whole: whole, Log: s.cfg.Log, Registry: s.cfg.Registry,
+	}
+}
+
+func (s *Service) beginCatalog() stream.Sink {
+	return &catalogSink{cataloger: s.cataloger, catalog: newCatalog()}
+}
+
+func (s *Service) serveCatalog(sink stream.Sink, p stream.Position) {
+	catalog := sink.(*catalogSink).catalog
+	catalog.settle()
+	s.catalogs.Serve(catalog)
+	s.cfg.Log.Info("the objects are whole", "nodes", catalog.nodes.Len(), "running_pods", catalog.pods.Len(), "position", p.Sequence)
+}
+
+func (s *Service) beginUsage() stream.Sink { return &usageSink{view.NewUsage()} }
+
+func (s *Service) serveUsage(sink stream.Sink, p stream.Position) {
+	usage := sink.(*usageSink).usage
+	s.usage.Serve(usage)
+	nodes, pods := usage.Len()
+	s.cfg.Log.Info("the usage is whole", "nodes", nodes, "pods", pods, "position", p.Sequence)
+}
+
+// Run replays the streams and serves, until ctx ends; then it lets running requests end and returns nil. A port that
+// can't be opened is an error at once. An API server or a NATS server that is away is none: Run waits, and Ready tells.
+func (s *Service) Run(ctx context.Context) error {
+	serving, err := s.listen()
+	if err != nil {
+		return err
+	}
+	defer serving.Listener.Close()
+	// The replays go on while the server lets requests end, which --shutdown-delay-duration may draw out.
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return s.objectsReplay.Run(background) })
+	group.Go(func() error { return s.usageReplay.Run(background) })
+	group.Go(func() error { return s.sweep(background) })
+	group.Go(func() error {
+		defer stop()
+		return s.serve(ctx, serving)
+	})
+	err = group.Wait()
+	s.starting.Store(&errNotRunning)
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// Ready says why requests for metrics can't be answered now; nil when they can.
+func (s *Service) Ready() error {
+	if reason := s.starting.Load(); reason != nil {
+		return *reason
+	}
+	return s.viewsReady()
+}
+
+// viewsReady says why the views can't be read, in one line; nil when they can.
+func (s *Service) viewsReady() error {
+	objects, usage := s.objectsReady(), s.usageReady()
+	switch {
+	case objects == nil:
+		return usage
+	case usage == nil:
+		return objects
+	}
+	return fmt.Errorf("%w; %w", objects, usage)
+}
+
+// Addr is the address on which HTTPS is served; nil before Run has opened it.
+func (s *Service) Addr() net.Addr {
+	if address := s.address.Load(); address != nil {
+		return address
+	}
+	return nil
+}
+
+// objectsReady says why the view of the objects can't be read.
+func (s *Service) objectsReady() error {
+	if s.catalogs.Load() == nil {
+		if err := s.objectsReplay.Ready(); err != nil {
+			return fmt.Errorf("the nodes and pods are not known yet: %w", err)
+		}
+		return errors.New("the nodes and pods are not known yet")
+	}
+	return nil
+}
+
+// usageReady says why the view of the usage can't be read: it isn't whole, or it is but the stream has been silent (no
+// message, no heartbeat) for longer than a sample stays true, so that this replica can only say that it knows nothing.
+func (s *Service) usageReady() error {
+	if s.usage.Load() == nil {
+		if err := s.usageReplay.Ready(); err != nil {
+			return fmt.Errorf("the usage is not known yet: %w", err)
+		}
+		return errors.New("the usage is not known yet")
+	}
+	if heard := s.usageReplay.Position().Heard; !heard.IsZero() {
+		if silence := s.now().Sub(heard); silence > s.cfg.Options.maxSampleAge() {
+			return fmt.Errorf("nothing has been heard of the usage stream for %v: every sample is out of date", silence.Round(time.Second))
+		}
+	}
+	return nil
+}
+
+// views implements source.
+func (s *Service) views() (*catalog, view.UsageReader, error) {
+	if err := s.viewsReady(); err != nil {
+		s.metrics.unavailable.Inc()
+		return nil, nil, unavailable(err)
+	}
+	return s.catalogs.Load(), s.usage.Load(), nil
+}
+
+// observe implements source.
+func (s *Service) observe(a *ages) { s.metrics.freshness.observe(a) }
+
+// unavailable is the answer while there is nothing true to answer: 503, and to come again in a second.
+func unavailable(reason error) error {
+	err := apierrors.NewServiceUnavailable("the metrics API can't answer yet: " + reason.Error())
+	err.ErrStatus.Details = &metav1.StatusDetails{RetryAfterSeconds: 1}
+	return err
+}
+
+// forget is how long the usage of a node that is gone is kept at least. Nothing of it is served.
+const forget = 10 * time.Minute
+
+// sweep drops the usage of nodes that are gone, from time to time.
+func (s *Service) sweep(ctx context.Context) error {
+	ticker := time.NewTicker(s.cfg.Options.Resolution)
+	defer ticker.Stop()
+	for {
+		s.lastSweep.Store(time.Now().UnixNano())
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+			if usage := s.usage.Load(); usage != nil {
+				if n := usage.Expire(s.now().Add(-max(forget, 2*s.cfg.Options.maxSampleAge())).UnixNano()); n > 0 {
+					s.metrics.forgotten.Add(float64(n))
+					s.cfg.Log.Info("forgot the usage of nodes that are gone", "nodes", n)
+				}
+			}
+		}
+	}
+}
+
+// usageSink is a build of the usage view.
+type usageSink struct{ usage *view.Usage }
+
+// Apply implements stream.Sink.
+func (s *usageSink) Apply(e stream.Event) error {
+	sample := new(schemas.UsageSample)
+	if err := sample.Unmarshal(e.Data); err != nil {
+		return err
+	}
+	s.usage.Apply(sample)
+	s.usage.Advance(e.Sequence)
+	return nil
+}

@@ -1,3 +1,5 @@
+//lint:file-ignore U1000 msgpack finds the fields named _msgpack by reflection.
+
 package schemas_test
 
 import (

@@ -3,7 +3,6 @@ package schemas_test
 import (
 	"bytes"
 	"flag"
-	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -297,7 +296,7 @@ func TestGolden(t *testing.T) {
 }
 
 // show prints a message with what its pointers point to.
-func show(m message) string { return fmt.Sprintf("%s", dumpOrError(m.Marshal())) }
+func show(m message) string { return dumpOrError(m.Marshal()) }
 
 func dumpOrError(raw []byte) string {
 	var b bytes.Buffer

@@ -168,7 +168,7 @@ func parse(subject, family string, n int) (tokens, error) {
 	t.cluster, s, _ = strings.Cut(s, ".")
 	s, ok = strings.CutPrefix(s, family)
 	if !ok || len(s) == 0 || s[0] != '.' {
-		return t, fmt.Errorf("%w: %q is not of the form k8s.v1.<cluster>.%s...", ErrSubject, subject, family)
+		return t, fmt.Errorf("%w: %q does not begin with k8s.v1, a cluster and %s", ErrSubject, subject, family)
 	}
 	for i := range n {
 		s = s[1:] // the dot

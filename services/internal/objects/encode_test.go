@@ -64,7 +64,7 @@ func filler(seed int64) *randfill.Filler {
 				v.Raw = fmt.Appendf(nil, `{"b":[1,2.5,%d],"a":null,"c":{"d":"e"}}`, c.Uint64())
 			}
 		},
-		func(v *metav1.FieldsV1, c randfill.Continue) { v.Raw = []byte(`{"f:metadata":{}}`) },
+		func(v *metav1.FieldsV1, c randfill.Continue) { v.SetRawBytes([]byte(`{"f:metadata":{}}`)) },
 		func(v *corev1.SecretType, c randfill.Continue) { *v = corev1.SecretType("odd \xff\xfe bytes\u2028<&>") },
 	)
 }
@@ -280,7 +280,7 @@ func TestPrunedNeverAppears(t *testing.T) {
 						}
 					}
 				},
-				func(v *metav1.FieldsV1, _ randfill.Continue) { v.Raw = fmt.Appendf(nil, `{%q:1}`, mark()) },
+				func(v *metav1.FieldsV1, _ randfill.Continue) { v.SetRawBytes(fmt.Appendf(nil, `{%q:1}`, mark())) },
 				func(v *runtime.RawExtension, _ randfill.Continue) { v.Raw = fmt.Appendf(nil, `{%q:1}`, mark()) },
 			).Fill(obj)
 			e := encoder(t, kind)

@@ -76,6 +76,7 @@ func Kinds() []Kind {
 		namespaced[batchv1.CronJob]("batch", "v1", "cronjobs", cronTemplate...),
 		namespaced[appsv1.DaemonSet]("apps", "v1", "daemonsets", template...),
 		namespaced[appsv1.Deployment]("apps", "v1", "deployments", template...),
+		//lint:ignore SA1019 deprecated, but kube-state-metrics exports them, and there are clusters that use them
 		namespaced[corev1.Endpoints]("", "v1", "endpoints"),
 		namespaced[discoveryv1.EndpointSlice]("discovery.k8s.io", "v1", "endpointslices"),
 		namespaced[autoscalingv2.HorizontalPodAutoscaler]("autoscaling", "v2", "horizontalpodautoscalers"),

@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -170,7 +169,7 @@ func TestAggregation(t *testing.T) {
 	}
 	for _, address := range []string{"nonsense", "127.0.0.1:1"} {
 		if err := c.SetMetricsAPI(address, nil); err == nil {
-			t.Error(fmt.Sprintf("%q is taken as an address", address))
+			t.Errorf("%q is taken as an address", address)
 		}
 	}
 }

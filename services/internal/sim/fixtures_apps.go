@@ -1,3 +1,5 @@
+//lint:file-ignore SA1019 Endpoints are deprecated, but kube-state-metrics exports them, and there are clusters that use them.
+
 package sim
 
 import (

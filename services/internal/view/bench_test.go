@@ -1,3 +1,5 @@
+//lint:file-ignore U1000 record has fields for their size alone.
+
 package view
 
 import (

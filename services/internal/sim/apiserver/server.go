@@ -203,10 +203,13 @@ func forbidden(user identity.User, a identity.Attributes) error {
 	}
 	switch {
 	case a.Resource == "":
+		//lint:ignore ST1005 word for word what kube-apiserver says
 		return errors.NewForbidden(gr, "", fmt.Errorf("User %q cannot %s path %q", user.Name, a.Verb, a.Path))
 	case a.Namespace != "":
+		//lint:ignore ST1005 word for word what kube-apiserver says
 		return errors.NewForbidden(gr, a.Name, fmt.Errorf("User %q cannot %s resource %q in API group %q in the namespace %q", user.Name, a.Verb, resource, a.Group, a.Namespace))
 	}
+	//lint:ignore ST1005 word for word what kube-apiserver says
 	return errors.NewForbidden(gr, a.Name, fmt.Errorf("User %q cannot %s resource %q in API group %q at the cluster scope", user.Name, a.Verb, resource, a.Group))
 }
 

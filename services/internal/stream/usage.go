@@ -1,0 +1,363 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/headwater-metrics/headwater/schemas"
+)
+
+// UsagePublisherConfig is how a writer of the usage stream is made.
+type UsagePublisherConfig struct {
+	Conn    *Conn
+	Cluster string
+	// AckTimeout is how long an acknowledgement may take before a sample is sent again; default 2 s.
+	AckTimeout time.Duration
+	Log        *slog.Logger
+	Registry   prometheus.Registerer // nil for none
+}
+
+// usageInFlight is how many samples are sent before the first is acknowledged.
+const usageInFlight = 256
+
+// UsagePublisher writes usage samples. While NATS is away it keeps the newest of each subject. Its methods may be used
+// concurrently. Samples of one subject are stored in the order of the calls, as only one of them is sent at a time.
+type UsagePublisher struct {
+	cfg     UsagePublisherConfig
+	conn    *Conn
+	release func()
+	log     *slog.Logger
+	metrics *usageMetrics
+	prefix  string
+	inbox   string // acknowledgements come to <inbox>.<number of the attempt>
+	stop    context.CancelFunc
+	wake    chan struct{}
+
+	mu       sync.Mutex
+	waiting  map[string][]byte  // the newest of each subject that is not sent yet
+	queue    []string           // subjects of waiting that may be sent: none of theirs is in flight
+	inFlight map[uint64]*sample // by the number of the attempt
+	busy     map[string]bool    // subjects of inFlight
+	attempt  uint64
+	failures int           // rounds of attempts that failed since the last success
+	after    time.Time     // not before, while attempts fail
+	changed  chan struct{} // closed when something was settled; nil while nobody waits
+	closed   bool
+}
+
+// sample is in flight.
+type sample struct {
+	subject string
+	payload []byte
+	sentAt  time.Time
+	line    uint64 // Conn.line when it was sent
+}
+
+// NewUsagePublisher starts a writer. Close it.
+func NewUsagePublisher(cfg UsagePublisherConfig) (*UsagePublisher, error) {
+	if err := CheckCluster(cfg.Cluster); err != nil {
+		return nil, err
+	}
+	if cfg.Conn == nil {
+		return nil, fmt.Errorf("%w: a publisher needs a connection", ErrConfig)
+	}
+	cfg.AckTimeout = or(cfg.AckTimeout, apiTimeout)
+	ctx, stop := context.WithCancel(context.Background())
+	conn, release, err := cfg.Conn.open(ctx, "usage")
+	if err != nil {
+		stop()
+		return nil, err
+	}
+	p := &UsagePublisher{
+		cfg: cfg, conn: conn, release: release, log: cfg.Log, stop: stop,
+		prefix: strings.TrimSuffix(schemas.AllUsage(cfg.Cluster), ">"),
+		inbox:  conn.nc.NewInbox(), wake: make(chan struct{}, 1),
+		waiting: map[string][]byte{}, inFlight: map[uint64]*sample{}, busy: map[string]bool{},
+	}
+	if p.log == nil {
+		p.log = slog.New(slog.DiscardHandler)
+	}
+	p.log = p.log.With("stream", usageStream(cfg.Cluster))
+	p.metrics = newUsageMetrics(cfg.Registry, usageStream(cfg.Cluster))
+	if _, err := conn.nc.Subscribe(p.inbox+".*", p.answer); err != nil {
+		stop()
+		release()
+		return nil, fmt.Errorf("couldn't subscribe for acknowledgements: %w", err)
+	}
+	go p.pump(ctx)
+	return p, nil
+}
+
+// Publish takes a sample, to be sent at once or as soon as NATS takes it. An older one of the same subject that still
+// waits is dropped, and counted. It never blocks. The payload must not be changed any more. Errors: ErrTooLarge,
+// ErrSubject, ErrClosed.
+func (p *UsagePublisher) Publish(subject string, payload []byte) error {
+	if err := checkMessage(p.conn, p.prefix, subject, payload); err != nil {
+		p.metrics.dropped.WithLabelValues(refusal(err)).Inc()
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return ErrClosed
+	}
+	_, replaces := p.waiting[subject]
+	p.waiting[subject] = payload
+	if replaces {
+		p.metrics.dropped.WithLabelValues("superseded").Inc()
+	} else if !p.busy[subject] {
+		p.queue = append(p.queue, subject)
+		p.notify()
+	}
+	return nil
+}
+
+// Flush waits until nothing waits to be sent or acknowledged.
+func (p *UsagePublisher) Flush(ctx context.Context) error {
+	for {
+		p.mu.Lock()
+		left := len(p.waiting) + len(p.inFlight)
+		if p.changed == nil {
+			p.changed = make(chan struct{})
+		}
+		changed, closed := p.changed, p.closed
+		p.mu.Unlock()
+		switch {
+		case closed:
+			return ErrClosed
+		case left == 0:
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// Waiting is the number of nodes whose newest sample is not stored yet.
+func (p *UsagePublisher) Waiting() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := len(p.waiting)
+	for subject := range p.busy {
+		if _, ok := p.waiting[subject]; !ok {
+			n++
+		}
+	}
+	return n
+}
+
+// Close ends the writer; what still waits is dropped.
+func (p *UsagePublisher) Close() {
+	p.mu.Lock()
+	if !p.closed {
+		p.closed = true
+		p.metrics.dropped.WithLabelValues("closed").Add(float64(len(p.waiting) + len(p.inFlight)))
+		p.settled()
+	}
+	p.mu.Unlock()
+	p.stop()
+	p.release()
+}
+
+func (p *UsagePublisher) notify() {
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+}
+
+// settled wakes those who wait. The caller holds mu.
+func (p *UsagePublisher) settled() {
+	if p.changed != nil {
+		close(p.changed)
+		p.changed = nil
+	}
+}
+
+// pump sends what waits until the writer is closed.
+func (p *UsagePublisher) pump(ctx context.Context) {
+	tick := time.NewTicker(p.cfg.AckTimeout / 8)
+	defer tick.Stop()
+	reconnected := p.conn.reconnected()
+	for ctx.Err() == nil {
+		if s, attempt := p.take(); s != nil {
+			m := nats.Msg{Subject: s.subject, Data: s.payload, Reply: fmt.Sprintf("%s.%d", p.inbox, attempt)}
+			if err := p.conn.nc.PublishMsg(&m); err != nil {
+				p.failed(attempt, "disconnected")
+			}
+			continue
+		}
+		select {
+		case <-p.wake:
+		case <-tick.C:
+			p.giveUp("timeout", func(s *sample) bool { return time.Since(s.sentAt) > p.cfg.AckTimeout })
+		case <-reconnected:
+			reconnected = p.conn.reconnected()
+			line := p.conn.line()
+			p.giveUp("reconnect", func(s *sample) bool { return s.line != line })
+		case <-ctx.Done():
+		}
+	}
+}
+
+// take chooses the next sample to send; nil where there is none, or it is not yet time to try again.
+func (p *UsagePublisher) take() (*sample, uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	limit := usageInFlight
+	if p.failures > 0 {
+		limit = 1 // try whether it works again
+	}
+	if p.closed || len(p.queue) == 0 || len(p.inFlight) >= limit || time.Now().Before(p.after) {
+		return nil, 0
+	}
+	s := &sample{subject: p.queue[0], payload: p.waiting[p.queue[0]], sentAt: time.Now(), line: p.conn.line()}
+	p.queue = p.queue[1:]
+	delete(p.waiting, s.subject)
+	p.attempt++
+	p.inFlight[p.attempt], p.busy[s.subject] = s, true
+	return s, p.attempt
+}
+
+// answer handles the server's answer to one sample.
+func (p *UsagePublisher) answer(m *nats.Msg) {
+	attempt, ok := number(m.Subject[len(p.inbox)+1:])
+	if !ok {
+		return
+	}
+	err := error(nats.ErrNoResponders)
+	if m.Header.Get("Status") != "503" {
+		_, err = parsePubAck(m.Data)
+	}
+	if err != nil {
+		p.failed(attempt, troubleOf(err))
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := p.inFlight[attempt]
+	if s == nil {
+		return // given up before; its repetition is on its way
+	}
+	p.metrics.published.Inc()
+	if p.failures > stuckLogged {
+		p.log.Info("the stream takes samples again", "waiting", len(p.waiting))
+	}
+	p.failures, p.after = 0, time.Time{}
+	p.finish(attempt, s)
+}
+
+// finish ends an attempt: the subject's next sample may be sent. The caller holds mu.
+func (p *UsagePublisher) finish(attempt uint64, s *sample) {
+	delete(p.inFlight, attempt)
+	delete(p.busy, s.subject)
+	if _, ok := p.waiting[s.subject]; ok {
+		p.queue = append(p.queue, s.subject)
+	}
+	p.settled()
+	p.notify()
+}
+
+// failed ends an attempt without success: the sample waits again, if there is no newer one of its subject.
+func (p *UsagePublisher) failed(attempt uint64, reason string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := p.inFlight[attempt]
+	if s == nil || p.closed {
+		return
+	}
+	p.metrics.errors.WithLabelValues(reason).Inc()
+	if now := time.Now(); reason != "reconnect" && !now.Before(p.after) { // the first of those that fail together
+		p.failures++
+		p.after = now.Add(min(time.Duration(p.failures)*50*time.Millisecond, time.Second))
+		if p.failures == stuckLogged+1 {
+			p.log.Warn("the stream takes no samples, keeping the newest of each node and trying again: "+advice(reason), "reason", reason)
+		}
+	}
+	if _, newer := p.waiting[s.subject]; newer {
+		p.metrics.dropped.WithLabelValues("superseded").Inc()
+	} else {
+		p.waiting[s.subject] = s.payload
+	}
+	p.finish(attempt, s)
+}
+
+// giveUp ends the attempts that are lost.
+func (p *UsagePublisher) giveUp(reason string, lost func(*sample) bool) {
+	p.mu.Lock()
+	var attempts []uint64
+	for attempt, s := range p.inFlight {
+		if lost(s) {
+			attempts = append(attempts, attempt)
+		}
+	}
+	p.mu.Unlock()
+	for _, attempt := range attempts {
+		p.failed(attempt, reason)
+	}
+}
+
+// LastUsage reads the newest sample of one node: what an ingester needs to compute its first rate. ErrNoMessage where
+// the node has none, or the stream does not exist.
+func LastUsage(ctx context.Context, c *Conn, cluster, node string) ([]byte, error) {
+	subject := schemas.UsageSubject{Cluster: cluster, Node: node}.String()
+	var data []byte
+	err := retry(ctx, c, "read the last usage of node "+node, func(ctx context.Context) error {
+		m, err := c.lastMessage(ctx, usageStream(cluster), subject)
+		if err == nil {
+			data = m.Data
+		}
+		return err
+	})
+	return data, err
+}
+
+// AllLastUsage calls f with the newest sample of every node. data is valid only during the call. No error where the
+// stream does not exist.
+func AllLastUsage(ctx context.Context, c *Conn, cluster string, f func(subject string, data []byte) error) error {
+	err := retry(ctx, c, "read the state of the usage stream", func(ctx context.Context) error {
+		_, err := c.info(ctx, usageStream(cluster))
+		return err
+	})
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var last map[string][]byte
+	r, err := newReplay(ReplayConfig{
+		Conn: c, Cluster: cluster, Name: "last-usage",
+		Begin: func() Sink {
+			last = map[string][]byte{}
+			return SinkFunc(func(e Event) error {
+				last[e.Subject] = append(last[e.Subject][:0], e.Data...)
+				return nil
+			})
+		},
+	}, true)
+	if err != nil {
+		return err
+	}
+	if err := r.run(ctx, true); err != nil {
+		return err
+	}
+	for subject, data := range last {
+		if err := f(subject, data); err != nil {
+			return err
+		}
+	}
+	return nil
+}

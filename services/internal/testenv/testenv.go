@@ -1,0 +1,82 @@
+// Package testenv is what tests share: a real NATS server, polling with a deadline, logs that go to the test. It is the
+// one package outside of tests that imports testing.
+package testenv
+
+import (
+	"bytes"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/headwater-metrics/headwater/services/internal/stream"
+	"github.com/headwater-metrics/headwater/services/internal/stream/embedded"
+)
+
+// NATS runs a server with JetStream on a free loopback port, its files in a temporary directory, until the test ends,
+// and says how to connect to it.
+func NATS(t testing.TB) stream.ConnConfig {
+	t.Helper()
+	s, err := embedded.Start(embedded.Config{Dir: t.TempDir(), Address: "127.0.0.1:0", Log: Logger(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return stream.ConnConfig{URL: s.URL(), Name: t.Name(), Log: Logger(t)}
+}
+
+// Conn runs a server as NATS does and gives a connection to it, closed when the test ends.
+func Conn(t testing.TB) *stream.Conn {
+	t.Helper()
+	c, err := stream.Connect(t.Context(), NATS(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+// Eventually calls check, at short intervals, until it returns nil. Where it has not by the deadline, the test fails at
+// once with the last error.
+func Eventually(t testing.TB, deadline time.Duration, check func() error) {
+	t.Helper()
+	end := time.Now().Add(deadline)
+	for wait := time.Millisecond; ; wait = min(2*wait, 50*time.Millisecond) {
+		err := check()
+		if err == nil {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("not within %v: %v", deadline, err)
+		}
+		time.Sleep(wait)
+	}
+}
+
+// Logger gives a log that goes to the test's own, up to the test's end: a line that a leftover goroutine writes later is
+// dropped, where t.Log would panic.
+func Logger(t testing.TB) *slog.Logger {
+	w := &writer{t: t}
+	t.Cleanup(w.close)
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+type writer struct {
+	mu sync.Mutex
+	t  testing.TB // nil after the test's end
+}
+
+func (w *writer) Write(line []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.t != nil {
+		w.t.Log(string(bytes.TrimRight(line, "\n")))
+	}
+	return len(line), nil
+}
+
+func (w *writer) close() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.t = nil
+}

@@ -1,0 +1,142 @@
+package exposition
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+	"sync"
+)
+
+// Answer is what a scrape gets: groups in one format.
+type Answer struct {
+	format Format
+	groups []Group
+}
+
+// NewAnswer makes an answer of the groups; Write and WriteGzip may be called any number of times.
+func NewAnswer(format Format, groups []Group) *Answer {
+	return &Answer{format, groups}
+}
+
+// pages yields the pages of the answer in their order.
+func (a *Answer) pages(yield func(*Page) bool) {
+	for _, g := range a.groups {
+		for i, h := range g.Families {
+			if !yield(h.pages[a.format]) {
+				return
+			}
+			for _, row := range g.Pages {
+				if p := row[i]; p != nil && !yield(p) {
+					return
+				}
+			}
+		}
+	}
+	if a.format == OpenMetrics {
+		yield(endOfMetrics())
+	}
+}
+
+// endOfMetrics is the page of the line that ends OpenMetrics.
+var endOfMetrics = sync.OnceValue(func() *Page { return Pack([]byte("# EOF\n")) })
+
+// Sizes tells how many bytes Write and WriteGzip will write.
+func (a *Answer) Sizes() (plain, gzip int64) {
+	gzip = int64(len(gzipHead) + len(gzipTail) + 8)
+	for p := range a.pages {
+		plain += int64(p.size)
+		gzip += int64(len(p.packed))
+	}
+	return plain, gzip
+}
+
+// gzipHead begins a member: deflate, no name, no time, fastest, of unknown origin.
+var gzipHead = [10]byte{0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 4, 255}
+
+// gzipTail is an empty block of deflate that says that it is the last.
+var gzipTail = [2]byte{3, 0}
+
+// WriteGzip writes the answer as one gzip member. All it does is copy pages, and combine their CRCs.
+func (a *Answer) WriteGzip(w io.Writer) error {
+	out := newBuffered(w)
+	defer out.release()
+	out.write(gzipHead[:])
+	var crc, size uint32
+	for p := range a.pages {
+		crc = mulCRC(crc, p.shift) ^ p.crc
+		size += uint32(p.size)
+		if out.write(p.packed); out.err != nil {
+			return out.err
+		}
+	}
+	out.write(gzipTail[:])
+	var trailer [8]byte
+	binary.LittleEndian.PutUint32(trailer[:4], crc)
+	binary.LittleEndian.PutUint32(trailer[4:], size)
+	out.write(trailer[:])
+	return out.flush()
+}
+
+// Write writes the answer as it is.
+func (a *Answer) Write(w io.Writer) error {
+	out := newBuffered(w)
+	defer out.release()
+	k := unpackers.Get().(*unpacker)
+	defer unpackers.Put(k)
+	for p := range a.pages {
+		if len(out.held)+p.size > cap(out.held) {
+			if err := out.flush(); err != nil {
+				return err
+			}
+		}
+		var err error
+		if out.held, err = k.unpack(out.held, p); err != nil {
+			return fmt.Errorf("couldn't write an answer: %w", err)
+		}
+	}
+	return out.flush()
+}
+
+// buffered gathers small writes.
+type buffered struct {
+	w    io.Writer
+	held []byte
+	err  error
+}
+
+const bufferSize = 128 << 10
+
+var buffers = sync.Pool{New: func() any { return &buffered{held: make([]byte, 0, bufferSize)} }}
+
+func newBuffered(w io.Writer) *buffered {
+	b := buffers.Get().(*buffered)
+	b.w, b.held, b.err = w, b.held[:0], nil
+	return b
+}
+
+func (b *buffered) write(data []byte) {
+	if len(b.held)+len(data) > cap(b.held) {
+		if b.flush(); len(data) > cap(b.held) {
+			if b.err == nil {
+				_, b.err = b.w.Write(data)
+			}
+			return
+		}
+	}
+	b.held = append(b.held, data...)
+}
+
+func (b *buffered) flush() error {
+	if b.err == nil && len(b.held) > 0 {
+		_, b.err = b.w.Write(b.held)
+	}
+	b.held = b.held[:0]
+	return b.err
+}
+
+func (b *buffered) release() {
+	b.w = nil
+	if cap(b.held) <= 8*bufferSize {
+		buffers.Put(b)
+	}
+}

@@ -1,0 +1,154 @@
+package usage
+
+import (
+	"cmp"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/headwater-metrics/headwater/schemas"
+	"github.com/headwater-metrics/headwater/services/exporter/exposition"
+)
+
+// Store holds the newest sample of every node. Its methods may be called concurrently.
+type Store struct {
+	families []family
+	headers  []*exposition.Header
+
+	mu    sync.Mutex // guards nodes; held for moments only
+	nodes map[string]*node
+}
+
+// node is the newest sample of a node: its message, and what was rendered of it. A newer sample makes another node.
+type node struct {
+	name    string
+	time    int64 // of the scrape, Unix nanoseconds
+	message []byte
+	pods    int
+	pages   [2]struct { // by exposition.Format
+		once sync.Once
+		row  []*exposition.Page
+	}
+}
+
+// NewStore makes an empty store.
+func NewStore() *Store {
+	s := &Store{families: families(), nodes: map[string]*node{}}
+	for _, f := range s.families {
+		s.headers = append(s.headers, exposition.NewHeader(f.Family))
+	}
+	return s
+}
+
+// samples are used to decode messages.
+var samples = sync.Pool{New: func() any { return new(schemas.UsageSample) }}
+
+// Apply takes a node's sample as its message, which is copied. An older sample than the one held is ignored. Errors wrap
+// those of schemas.UsageSample.Unmarshal.
+func (s *Store) Apply(message []byte) error {
+	sample := samples.Get().(*schemas.UsageSample)
+	defer samples.Put(sample)
+	if err := sample.Unmarshal(message); err != nil {
+		return err
+	}
+	n := &node{name: sample.Node, time: sample.Time, message: slices.Clone(message), pods: len(sample.Pods)}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if old := s.nodes[n.name]; old == nil || old.time <= n.time {
+		s.nodes[n.name] = n
+	}
+	return nil
+}
+
+// Stats says how many nodes and pods the store holds samples of, and when the newest was taken.
+func (s *Store) Stats() (nodes, pods int, newest time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var last int64
+	for _, n := range s.nodes {
+		pods += n.pods
+		last = max(last, n.time)
+	}
+	if last > 0 {
+		newest = time.Unix(0, last)
+	}
+	return len(s.nodes), pods, newest
+}
+
+// Expire forgets the nodes whose newest sample was taken before t, and returns how many there were.
+func (s *Store) Expire(t time.Time) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before := len(s.nodes)
+	for name, n := range s.nodes {
+		if n.time < t.UnixNano() {
+			delete(s.nodes, name)
+		}
+	}
+	return before - len(s.nodes)
+}
+
+// Group is the series of all nodes whose newest sample was taken since t, in the order of their names; false where there
+// is none.
+func (s *Store) Group(format exposition.Format, t time.Time) (exposition.Group, bool) {
+	s.mu.Lock()
+	nodes := make([]*node, 0, len(s.nodes))
+	for _, n := range s.nodes {
+		if n.time >= t.UnixNano() {
+			nodes = append(nodes, n)
+		}
+	}
+	s.mu.Unlock()
+	if len(nodes) == 0 {
+		return exposition.Group{}, false
+	}
+	slices.SortFunc(nodes, func(a, b *node) int { return cmp.Compare(a.name, b.name) })
+	group := exposition.Group{Name: "usage", Families: s.headers, Pages: make([][]*exposition.Page, len(nodes))}
+	exposition.Parallel(len(nodes), func(i int) { group.Pages[i] = s.row(nodes[i], format) })
+	return group, true
+}
+
+// row renders a node's series, or takes what was rendered before.
+func (s *Store) row(n *node, format exposition.Format) []*exposition.Page {
+	pages := &n.pages[format]
+	pages.once.Do(func() {
+		pages.row = make([]*exposition.Page, len(s.families))
+		sample := samples.Get().(*schemas.UsageSample)
+		defer samples.Put(sample)
+		if err := sample.Unmarshal(n.message); err != nil {
+			return // unreachable: Apply has read it
+		}
+		unique(sample)
+		var text []byte
+		for i := range s.families {
+			text = s.families[i].append(text[:0], sample, format)
+			pages.row[i] = exposition.Pack(text)
+		}
+	})
+	return pages.row
+}
+
+// unique drops a pod or container that a sample names twice: a series that appears twice spoils the whole scrape. The
+// first one stays.
+func unique(s *schemas.UsageSample) {
+	type key struct{ namespace, name string }
+	pods := make(map[key]struct{}, len(s.Pods))
+	s.Pods = slices.DeleteFunc(s.Pods, func(p schemas.PodUsage) bool {
+		k := key{p.Namespace, p.Name}
+		_, repeated := pods[k]
+		pods[k] = struct{}{}
+		return repeated
+	})
+	for i := range s.Pods {
+		p := &s.Pods[i]
+		if len(p.Containers) < 2 {
+			continue
+		}
+		seen := make(map[string]struct{}, len(p.Containers))
+		p.Containers = slices.DeleteFunc(p.Containers, func(c schemas.ContainerUsage) bool {
+			_, repeated := seen[c.Name]
+			seen[c.Name] = struct{}{}
+			return repeated
+		})
+	}
+}

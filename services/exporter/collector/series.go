@@ -19,7 +19,6 @@ type Series struct {
 	allowLabels, allowAnnotations *allowlist
 
 	names   []string   // of AddLabels
-	values  [][]byte   // of AddLabels
 	labels  labelNames // of AddLabels: keys that were seen before
 	entries []entry    // of a map that is being read
 	skipped int        // series that could not be told

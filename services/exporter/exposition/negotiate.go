@@ -14,7 +14,7 @@ const TextContentType = "text/plain; version=0.0.4; charset=utf-8"
 // Negotiate chooses the format by a request's Accept header, and the Content-Type that goes with it. What asks for
 // neither format, protobuf for example, gets text.
 func Negotiate(header http.Header) (Format, string) {
-	if f := expfmt.NegotiateIncludingOpenMetrics(header); f.FormatType() == expfmt.TypeOpenMetrics {
+	if f := expfmt.NegotiateAccept(header, expfmt.DefaultOpenMetricsAcceptedFormats()...); f.FormatType() == expfmt.TypeOpenMetrics {
 		return OpenMetrics, string(f)
 	}
 	return Text, TextContentType

@@ -65,7 +65,7 @@ func New(cfg Config) (*Service, error) {
 	config := func(name string, begin func() stream.Sink, whole func(stream.Sink, stream.Position)) stream.ReplayConfig {
 		return stream.ReplayConfig{
 			Conn: cfg.Conn, Cluster: cfg.Cluster, Name: name, Workers: runtime.GOMAXPROCS(0),
-			Begin: begin, Whole: whole, Log: cfg.Log, Registry: cfg.Registry,
+			AwaitSnapshot: true, Begin: begin, Whole: whole, Log: cfg.Log, Registry: cfg.Registry,
 		}
 	}
 	if s.objectsReplay, err = stream.NewReplay(config("exporter-objects", s.beginObjects, s.serveObjects)); err != nil {

@@ -52,6 +52,14 @@ func TestNothingIsAnsweredBeforeBothViewsAreWhole(t *testing.T) {
 	}
 	testenv.Eventually(t, patience, func() error {
 		response, body := w.get("/metrics")
+		if response.StatusCode != http.StatusServiceUnavailable || !strings.Contains(string(body), "exporter-objects waits for the first snapshot") {
+			return fmt.Errorf("%s, %s", response.Status, body)
+		}
+		return nil
+	})
+	w.openLog()
+	testenv.Eventually(t, patience, func() error {
+		response, body := w.get("/metrics")
 		if response.StatusCode != http.StatusServiceUnavailable || !strings.Contains(string(body), "the usage is not known yet: exporter-usage waits for the stream") {
 			return fmt.Errorf("%s, %s", response.Status, body)
 		}
@@ -147,6 +155,7 @@ func TestUsageCanBeOff(t *testing.T) {
 	if err := stream.EnsureLog(t.Context(), w.conn, stream.Streams{Cluster: cluster, ObjectsMaxBytes: 256 << 20}); err != nil {
 		t.Fatal(err)
 	}
+	w.openLog()
 	w.start(func(o *Options) { o.Usage = false })
 	w.ready()
 }

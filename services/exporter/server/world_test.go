@@ -61,6 +61,7 @@ func (w *world) openLog() {
 		w.Fatal(err)
 	}
 	w.Cleanup(w.log.Close)
+	testenv.FirstSnapshot(w, w.conn, cluster, w.log)
 }
 
 // start starts an exporter that reads the world's streams.

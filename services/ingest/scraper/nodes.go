@@ -32,13 +32,15 @@ func newNodeTargets(conn *stream.Conn, cluster string, a *addressing, log *slog.
 	}
 	var err error
 	t.replay, err = stream.NewReplay(stream.ReplayConfig{
-		Conn:     conn,
-		Cluster:  cluster,
-		Name:     "ingest-nodes",
-		Begin:    func() stream.Sink { return &nodeSink{nodeTargets: t, targets: map[string]Target{}} },
-		Whole:    func(s stream.Sink, _ stream.Position) { s.(*nodeSink).whole() },
-		Log:      log,
-		Registry: reg,
+		Conn:    conn,
+		Cluster: cluster,
+		Name:    "ingest-nodes",
+		// Else a log that was lost would end all timelines, and begin them again.
+		AwaitSnapshot: true,
+		Begin:         func() stream.Sink { return &nodeSink{nodeTargets: t, targets: map[string]Target{}} },
+		Whole:         func(s stream.Sink, _ stream.Position) { s.(*nodeSink).whole() },
+		Log:           log,
+		Registry:      reg,
 	})
 	return t, err
 }

@@ -109,6 +109,7 @@ func newWorld(t testing.TB, conn *stream.Conn) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(log.Close)
+	testenv.FirstSnapshot(t, conn, clusterName, log)
 	kind, _ := objects.ByResource("nodes")
 	encoder, err := objects.NewEncoder(kind)
 	if err != nil {

@@ -100,10 +100,9 @@ func lastIs(t testing.TB, c *stream.Conn, want uint64) error {
 
 // views are those that a live reader builds.
 type views struct {
-	mu     sync.Mutex
-	all    []*view
-	whole  *view
-	wholes int
+	mu    sync.Mutex
+	all   []*view
+	whole *view
 }
 
 func (v *views) begin() stream.Sink {
@@ -117,7 +116,6 @@ func (v *views) serve(s stream.Sink, _ stream.Position) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.whole = s.(*view)
-	v.wholes++
 }
 
 // served is the view in service; nil before the first.

@@ -26,6 +26,10 @@ type ReplayConfig struct {
 	// Whole is called when the sink has reached the fence: from now on it is the one to serve. Later events are applied
 	// to the same sink, after Whole has returned. nil for none.
 	Whole func(s Sink, p Position)
+	// AwaitSnapshot: a log of which there is no snapshot isn't whole yet. Its writer writes one when it has finished its first
+	// pass over what is true; before, at a first start or when the log was lost, the log holds a part of the world or none
+	// of it. Servers set it, so that they never answer from that part.
+	AwaitSnapshot bool
 	// Workers is how many goroutines decode the snapshot: with more than 1, Apply is called concurrently in that phase;
 	// default 1. GOMAXPROCS is a good choice for a sink that allows it.
 	Workers  int
@@ -358,6 +362,10 @@ func (r *Replay) start(ctx context.Context, conn *Conn, once bool) (manifest, St
 				continue
 			}
 			r.snapshotUnusable(snapshot, because)
+		}
+		if r.cfg.AwaitSnapshot && (errors.Is(because, errNoSnapshot) || errors.Is(because, errSnapshotForeign) || errors.Is(because, errSnapshotFuture)) {
+			r.waitingFor("the first snapshot of the log, which its writer writes when it has written everything once")
+			continue
 		}
 		if info.First <= 1 {
 			return manifest{log: info.Created.UnixNano()}, info, nil

@@ -52,6 +52,7 @@ func newEndToEnd(t *testing.T, conn *stream.Conn) *endToEnd {
 		t.Fatal(err)
 	}
 	t.Cleanup(w.log.Close)
+	testenv.FirstSnapshot(t, w.conn, "test", w.log)
 	if w.samples, err = stream.NewUsagePublisher(stream.UsagePublisherConfig{Conn: w.conn, Cluster: "test"}); err != nil {
 		t.Fatal(err)
 	}
@@ -277,6 +278,12 @@ func TestStreamsThatDoNotExistYet(t *testing.T) {
 	if err := stream.Ensure(t.Context(), conn, stream.Streams{Cluster: "test"}); err != nil {
 		t.Fatal(err)
 	}
+	log, err := stream.NewAppender(stream.AppenderConfig{Conn: conn, Cluster: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	testenv.FirstSnapshot(t, conn, "test", log)
 	testenv.Eventually(t, 20*time.Second, service.Ready)
 	cancel()
 	if err := <-done; err != nil {

@@ -74,7 +74,7 @@ func newService(cfg Config) *Service {
 func (s *Service) replayConfig(name string, begin func() stream.Sink, whole func(stream.Sink, stream.Position)) stream.ReplayConfig {
 	return stream.ReplayConfig{
 		Conn: s.cfg.Conn, Cluster: s.cfg.Cluster, Name: name, Workers: runtime.GOMAXPROCS(0),
-		Begin: begin, Whole: whole, Log: s.cfg.Log, Registry: s.cfg.Registry,
+		AwaitSnapshot: true, Begin: begin, Whole: whole, Log: s.cfg.Log, Registry: s.cfg.Registry,
 	}
 }
 

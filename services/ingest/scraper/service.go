@@ -91,6 +91,7 @@ func (s *Service) Run(ctx context.Context) error {
 	s.schedule.Store(schedule)
 	s.log.Info("scraping kubelets", "resolution", s.cfg.MetricResolution, "timeout", s.cfg.KubeletRequestTimeout)
 	g.Go(func() error { return s.targets.Run(ctx, schedule) })
+	g.Go(func() error { return s.keepStream(ctx) })
 	g.Go(func() error {
 		<-ctx.Done()
 		schedule.stop()
@@ -105,6 +106,32 @@ func (s *Service) Run(ctx context.Context) error {
 		s.log.Info("the last samples may not have been published", "error", err)
 	}
 	return err
+}
+
+// keepStreamEvery is how often it is looked whether samples wait, and twice that how long they do before the stream is
+// looked after: an ordinary server acknowledges in a millisecond.
+const keepStreamEvery = time.Second
+
+// keepStream creates the usage stream again when it is gone, as when NATS lost its disk: nobody else does, and without it
+// no sample would ever be taken again.
+func (s *Service) keepStream(ctx context.Context) error {
+	tick := time.NewTicker(keepStreamEvery)
+	defer tick.Stop()
+	for waited := false; ; {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+		waiting := s.publisher.Waiting() > 0
+		if waiting && waited {
+			if err := stream.EnsureUsage(ctx, s.cfg.Conn, s.cfg.Streams); err != nil && ctx.Err() == nil {
+				s.log.Error("samples wait, but the usage stream can't be created", "error", err)
+			}
+			waiting = false // a look every other time
+		}
+		waited = waiting
+	}
 }
 
 // scrape reads one node once and publishes what it says. Whatever goes wrong costs the node this one scrape.

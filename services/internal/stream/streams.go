@@ -21,7 +21,8 @@ type Streams struct {
 	// ObjectsMaxAge is how much history the log keeps; default 24 h. It must be longer than the time between two
 	// snapshots, or a consumer that starts has to wait for the next one.
 	ObjectsMaxAge time.Duration
-	// ObjectsMaxBytes bounds the log on disk, bytes; default 32 GB. The oldest events go first. The server reserves it:
+	// ObjectsMaxBytes bounds the log on disk, bytes; default 8 GiB, a day of 60 events a
+	// second. The oldest events go first. The server reserves it:
 	// where JetStream is allowed less, the stream cannot be created.
 	ObjectsMaxBytes int64
 	// UsageMaxAge is how long the usage of a node that no longer reports is kept; default 10 min.
@@ -31,7 +32,7 @@ type Streams struct {
 // Defaults of Streams.
 const (
 	DefaultObjectsMaxAge   = 24 * time.Hour
-	DefaultObjectsMaxBytes = 32 << 30
+	DefaultObjectsMaxBytes = 8 << 30
 	DefaultUsageMaxAge     = 10 * time.Minute
 
 	// For an embedded server on one machine.

@@ -7,7 +7,7 @@ VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo de
 LDFLAGS   := -s -w -X github.com/headwater-metrics/headwater/services/internal/daemon.version=$(VERSION)
 GO        ?= go
 FUZZTIME  ?= 20s
-RUN_FLAGS ?=
+RUN_FLAGS ?= --metric-resolution=5s
 
 .PHONY: help
 help: ## Print this list.

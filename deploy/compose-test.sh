@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 if ! docker info >/dev/null 2>&1; then
-  echo "compose-test: no Docker Engine answers. Install one (Debian: docker.io), start its daemon, and try again." >&2
+  echo "compose-test: no Docker Engine answers. Install one from the distribution, start its daemon, and try again." >&2
   exit 1
 fi
 busybox=$(command -v busybox || true)

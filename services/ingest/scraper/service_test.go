@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	corev1 "k8s.io/api/core/v1"
@@ -391,6 +392,31 @@ func TestNATSAway(t *testing.T) {
 	if age := back.Sub(time.Unix(0, after.Time)); age > 3*time.Second {
 		t.Errorf("the first sample that came after NATS was back was %v old", age)
 	}
+	stop()
+}
+
+// NATS may lose its disk: the usage stream is created again, and samples go on.
+func TestStreamLost(t *testing.T) {
+	url := testenv.NATS(t)
+	conn, err := stream.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(conn.Close)
+	w := newWorld(t, conn)
+	k := runKubelet(t, "node-1")
+	w.put(schemas.Applied, k.node())
+	_, stop := w.run()
+	before := w.next(k.name, nil)
+	nc, err := nats.Connect(url.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	if _, err := nc.Request("$JS.API.STREAM.DELETE.K8S_"+clusterName+"_USAGE", nil, 5*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	halfACore(t, w.next(k.name, before), 0)
 	stop()
 }
 

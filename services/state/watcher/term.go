@@ -205,9 +205,10 @@ func (t *term) sync(ctx context.Context) {
 
 // snapshots writes one as soon as everything is synced, and then whenever enough was written or time has passed.
 func (t *term) snapshots(ctx context.Context) {
-	writer := stream.NewSnapshotWriter(stream.SnapshotConfig{
+	config := stream.SnapshotConfig{
 		Conn: t.cfg.Conn, Cluster: t.cfg.Streams.Cluster, Appender: t.appender, Log: t.log, Registry: t.cfg.Registry,
-	})
+	}
+	writer := stream.NewSnapshotWriter(config)
 	tick := time.NewTicker(min(time.Second, t.cfg.SnapshotInterval))
 	defer tick.Stop()
 	last, synced := time.Now(), t.synced
@@ -219,6 +220,9 @@ func (t *term) snapshots(ctx context.Context) {
 		case <-synced:
 			synced, due = nil, true
 		case <-tick.C:
+			if synced != nil && time.Since(last) < t.cfg.SnapshotInterval {
+				continue // a log's first snapshot says that all is there; only a pass that takes too long isn't waited for
+			}
 			written := t.book.tail()
 			due = written >= t.cfg.SnapshotEvents || written > 0 && time.Since(last) >= t.cfg.SnapshotInterval
 		}
@@ -236,11 +240,16 @@ func (t *term) snapshots(ctx context.Context) {
 			}
 			t.metrics.snapshots.WithLabelValues("failed").Inc()
 			t.log.Warn("consumers have an older snapshot to start from, trying again", "error", err)
-			if errors.Is(err, stream.ErrFenced) {
-				return // the log's own fence ends the term, if another process really writes
-			}
 			if p.wait(ctx) != nil {
 				return
+			}
+			if errors.Is(err, stream.ErrFenced) {
+				// Whoever replaced the snapshot may be gone by now: a leader that was paused, a hand. If it really
+				// writes, the log's own fence ends the term.
+				writer = stream.NewSnapshotWriter(config)
+			}
+			if err := stream.EnsureLog(ctx, t.cfg.Conn, t.cfg.Streams); err != nil && ctx.Err() == nil {
+				t.log.Warn("the stream of the snapshots can't be created", "error", err)
 			}
 		}
 	}

@@ -21,7 +21,8 @@ type ReplayConfig struct {
 	Cluster string
 	// Name of the consumer, in metrics and logs: "metricsapi-objects".
 	Name string
-	// Begin makes an empty sink, at every (re)build.
+	// Begin makes an empty sink, at every (re)build; for the usage stream, once it was whole, no more: what is newer replaces
+	// what is older, and a sink that begins empty would lack every node until its next scrape.
 	Begin func() Sink
 	// Whole is called when the sink has reached the fence: from now on it is the one to serve. Later events are applied
 	// to the same sink, after Whole has returned. nil for none.
@@ -55,6 +56,10 @@ type Replay struct {
 	// Of the goroutine that builds: why manifests are unusable, by the time when they were stored, and what was last said.
 	unusable map[time.Time]error
 	said     string
+	// missing is an event that the log should have and has not: what is built must start behind it. lacks is that log.
+	missing uint64
+	lacks   time.Time
+	kept    Sink // of the usage stream: newer samples replace older ones, so a rebuild goes on with it
 
 	skipLogged sync.Map // reasons of skipped events that were logged
 }
@@ -168,6 +173,9 @@ func (r *Replay) run(ctx context.Context, once bool) error {
 			return err
 		}
 		reason = changed.reason
+		if changed.missing > 0 {
+			r.missing, r.lacks = changed.missing, r.Position().Log
+		}
 		r.log.Warn("building a new view", "reason", reason, "because", changed.text)
 		r.update(func(p *Position) { p.Rebuilding = true })
 	}
@@ -195,7 +203,10 @@ func (r *Replay) build(ctx context.Context, conn *Conn, once bool) error {
 	r.update(func(p *Position) {
 		p.Log, p.Fence, p.Last, p.Waiting, p.Rebuilding = info.Created, fence, info.Last, "", true
 	})
-	sink := r.cfg.Begin()
+	sink := r.kept
+	if sink == nil {
+		sink = r.cfg.Begin()
+	}
 	if fence > from.position {
 		if err := t.open(ctx); err != nil { // what follows the snapshot travels while the snapshot is decoded
 			return err
@@ -222,6 +233,9 @@ func (r *Replay) build(ctx context.Context, conn *Conn, once bool) error {
 	if r.cfg.Whole != nil {
 		r.cfg.Whole(sink, p)
 	}
+	if r.usage {
+		r.kept = sink
+	}
 	r.update(func(p *Position) { p.Whole, p.Rebuilding = true, false }) // now that the sink is in service
 	for !once {
 		m, err := t.next(ctx)
@@ -235,14 +249,33 @@ func (r *Replay) build(ctx context.Context, conn *Conn, once bool) error {
 
 // catchUp applies what is between the cursor and the fence.
 func (r *Replay) catchUp(ctx context.Context, t *tail, sink Sink, fence uint64) error {
+	t.ticks = true
+	defer func() { t.ticks = false }()
 	for t.cursor < fence {
 		m, err := t.next(ctx)
-		if err != nil {
+		switch {
+		case errors.Is(err, errTick):
+			if err := r.lost(ctx, t, fence); err != nil {
+				return err
+			}
+		case err != nil:
 			return err
+		default:
+			r.apply(sink, m)
 		}
-		r.apply(sink, m)
 	}
 	return nil
+}
+
+// lost tells whether the log has none of the events up to the fence that it claims to have: a server that lost power may
+// know of more than it has kept.
+func (r *Replay) lost(ctx context.Context, t *tail, fence uint64) error {
+	_, err := t.conn.messageFrom(ctx, r.stream, t.cursor+1)
+	if !errors.Is(err, ErrNoMessage) {
+		return nil // it comes, or the connection is at fault
+	}
+	return &rebuild{reason: reasonTrimmed, missing: fence,
+		text: fmt.Sprintf("the log says that it ends at %d, but has nothing behind %d", fence, t.cursor)}
 }
 
 // usagePass is how long a pass to a fence of the usage stream may take to count: less than the time in which a node can
@@ -355,6 +388,9 @@ func (r *Replay) start(ctx context.Context, conn *Conn, once bool) (manifest, St
 			if because, err = snapshot.usable(ctx, conn, info); err != nil {
 				continue
 			}
+			if because == nil && r.lacking(info) && snapshot.position < r.missing {
+				because = fmt.Errorf("%w: it is as of %d, but the log lacks the event at %d", errSnapshotTrimmed, snapshot.position, r.missing)
+			}
 			if because == nil {
 				return snapshot, info, nil
 			}
@@ -367,14 +403,19 @@ func (r *Replay) start(ctx context.Context, conn *Conn, once bool) (manifest, St
 			r.waitingFor("the first snapshot of the log, which its writer writes when it has written everything once")
 			continue
 		}
-		if info.First <= 1 {
+		if info.First <= 1 && !r.lacking(info) {
 			return manifest{log: info.Created.UnixNano()}, info, nil
 		}
 		if once {
 			return manifest{}, info, fmt.Errorf("%w: the log begins at %d; the newest snapshot: %w", ErrTrimmed, info.First, because)
 		}
-		r.waitingFor(fmt.Sprintf("a snapshot that reaches to event %d, where the log begins (the newest one: %v)", info.First, because))
+		r.waitingFor(fmt.Sprintf("a snapshot that reaches to event %d, where the log begins (the newest one: %v)", max(info.First, r.missing), because))
 	}
+}
+
+// lacking tells whether the log is the one that lacks an event, and has not been trimmed beyond it.
+func (r *Replay) lacking(info StreamInfo) bool {
+	return r.missing >= info.First && r.missing > 0 && info.Created.Equal(r.lacks)
 }
 
 // snapshotUnusable counts and logs, once for each snapshot, why it can't be used.

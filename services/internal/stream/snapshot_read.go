@@ -110,7 +110,7 @@ func (r *Replay) load(ctx context.Context, m manifest, fence uint64, sink Sink) 
 		return fence, err
 	}
 	r.snapshotUnusable(m, err)
-	return 0, &rebuild{reasonSnapshot, err.Error()}
+	return 0, &rebuild{reason: reasonSnapshot, text: err.Error()}
 }
 
 // raiseFence checks that the log reaches as far as the newest chunk.
@@ -126,7 +126,7 @@ func (r *Replay) raiseFence(ctx context.Context, conn *Conn, m manifest, newest 
 	})
 	switch {
 	case errors.Is(err, jetstream.ErrStreamNotFound) || err == nil && info.Created.UnixNano() != m.log:
-		return 0, &rebuild{reasonRecreated, "the log was deleted while its snapshot was read"}
+		return 0, &rebuild{reason: reasonRecreated, text: "the log was deleted while its snapshot was read"}
 	case err != nil:
 		return 0, err
 	case newest > info.Last:
@@ -211,7 +211,7 @@ func (r *Replay) stillThere(ctx context.Context, conn *Conn, m manifest, wanted 
 			return nil
 		}
 		if newest.sequence != m.sequence {
-			return &rebuild{reasonSnapshot, "a newer snapshot has replaced the one that was being read"}
+			return &rebuild{reason: reasonSnapshot, text: "a newer snapshot has replaced the one that was being read"}
 		}
 		return fmt.Errorf("%w: number %d", errSnapshotMissing, id)
 	}

@@ -25,8 +25,9 @@ const (
 
 // rebuild is the error that says that what was read so far can't be continued.
 type rebuild struct {
-	reason string // for the counter
-	text   string
+	reason  string // for the counter
+	text    string
+	missing uint64 // an event that the log should have and has not; 0 for none
 }
 
 func (r *rebuild) Error() string { return r.text }
@@ -60,6 +61,7 @@ type tail struct {
 	cursorTime  int64     // when it was stored; 0 for unknown
 	behindSince time.Time // when the stream's end was first told to be before the cursor; zero where it is not
 	pending     uint64    // messages behind the cursor, as of the last delivery
+	read        bool      // next has returned a message: the cursor is not just that of a snapshot
 
 	// ticks: next returns errTick when the server says that there is nothing to deliver.
 	ticks bool
@@ -123,8 +125,9 @@ func (t *tail) next(ctx context.Context) (message, error) {
 			continue
 		}
 		if t.log && d.stream != t.cursor+1 {
-			return message{}, &rebuild{reasonTrimmed, fmt.Sprintf("the log goes on at %d, but %d was the last event read: what is between was removed", d.stream, t.cursor)}
+			return message{}, &rebuild{missing: d.stream - 1, reason: reasonTrimmed, text: fmt.Sprintf("the log goes on at %d, but %d was the last event read: what is between was removed", d.stream, t.cursor)}
 		}
+		t.read = true
 		t.delivered++
 		t.outstanding--
 		t.failures = 0
@@ -243,24 +246,24 @@ func (t *tail) open(ctx context.Context) error {
 func (t *tail) check(ctx context.Context) error {
 	info, err := t.conn.info(ctx, t.stream)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return &rebuild{reasonRecreated, "the stream was deleted"}
+		return &rebuild{reason: reasonRecreated, text: "the stream was deleted"}
 	}
 	if err != nil {
 		return err
 	}
 	t.heardAt.Store(time.Now().UnixNano())
 	if !t.identity.IsZero() && !info.Created.Equal(t.identity) {
-		return &rebuild{reasonRecreated, "the stream was deleted and created again at " + info.Created.Format(time.RFC3339)}
+		return &rebuild{reason: reasonRecreated, text: "the stream was deleted and created again at " + info.Created.Format(time.RFC3339)}
 	}
 	if info.Last < t.cursor {
 		if !info.wentBack(&t.behindSince) {
 			return errBehind
 		}
-		return &rebuild{reasonWentBack, fmt.Sprintf("the stream ends at %d, but was read up to %d: it was restored to an older state", info.Last, t.cursor)}
+		return &rebuild{reason: reasonWentBack, text: fmt.Sprintf("the stream ends at %d, but was read up to %d: it was restored to an older state", info.Last, t.cursor)}
 	}
 	t.behindSince = time.Time{}
 	if t.log && info.First > t.cursor+1 {
-		return &rebuild{reasonTrimmed, fmt.Sprintf("the stream begins at %d, but was read up to %d: what is between was removed", info.First, t.cursor)}
+		return &rebuild{reason: reasonTrimmed, text: fmt.Sprintf("the stream begins at %d, but was read up to %d: what is between was removed", info.First, t.cursor)}
 	}
 	// The last sequence alone can't tell a stream that was restored and has grown beyond the cursor since.
 	if t.cursorTime == 0 || t.cursor < info.First {
@@ -268,12 +271,17 @@ func (t *tail) check(ctx context.Context) error {
 	}
 	stored, err := t.conn.storedMessage(ctx, t.stream, t.cursor)
 	switch {
+	case errors.Is(err, ErrNoMessage) && t.log && t.read:
+		if info, err := t.conn.info(ctx, t.stream); err != nil || info.First > t.cursor {
+			return err // just trimmed
+		}
+		return &rebuild{reason: reasonWentBack, missing: t.cursor, text: fmt.Sprintf("the event at %d, which was read, is not there any more", t.cursor)}
 	case errors.Is(err, ErrNoMessage):
-		return nil // replaced by a newer one of its subject, or just trimmed
+		return nil // replaced by a newer one of its subject, or lost or trimmed behind a snapshot that has it
 	case err != nil:
 		return err
 	case stored.Time.UnixNano() != t.cursorTime:
-		return &rebuild{reasonWentBack, fmt.Sprintf("the event at %d is not the one that was read there: the stream was restored to an older state", t.cursor)}
+		return &rebuild{reason: reasonWentBack, text: fmt.Sprintf("the event at %d is not the one that was read there: the stream was restored to an older state", t.cursor)}
 	}
 	return nil
 }
@@ -318,6 +326,11 @@ func batchFor(info StreamInfo) int {
 // storedMessage reads one message from the stream's leader. ErrNoMessage where there is none.
 func (c *Conn) storedMessage(ctx context.Context, stream string, sequence uint64) (*jetstream.RawStreamMsg, error) {
 	return c.leaderMessage(ctx, stream, fmt.Appendf(nil, `{"seq":%d}`, sequence))
+}
+
+// messageFrom reads the first message at a sequence or behind it. ErrNoMessage where there is none.
+func (c *Conn) messageFrom(ctx context.Context, stream string, sequence uint64) (*jetstream.RawStreamMsg, error) {
+	return c.leaderMessage(ctx, stream, fmt.Appendf(nil, `{"seq":%d,"next_by_subj":">"}`, sequence))
 }
 
 // lastMessage reads the newest message of a subject, which may have wildcards. ErrNoMessage where there is none.

@@ -188,10 +188,20 @@ type Resource struct {
 	chosen   []int
 	settings settings
 	families families
+	custom   func() (Renderer, error) // in place of families
+}
+
+// NewResource makes a resource that is not of the table of kinds: a custom resource, whose families are described by a
+// configuration. renderer makes one that writes just these families, in this order.
+func NewResource(name, group string, families []Family, renderer func() (Renderer, error)) *Resource {
+	return &Resource{Name: name, Group: group, Families: families, custom: renderer}
 }
 
 // NewRenderer makes a renderer; each goroutine needs its own.
 func (r *Resource) NewRenderer() (Renderer, error) {
+	if r.custom != nil {
+		return r.custom()
+	}
 	renderer, err := r.families.renderer(r.chosen, r.settings)
 	if err != nil {
 		return nil, fmt.Errorf("couldn't compile the families of %s: %w", r.Name, err)

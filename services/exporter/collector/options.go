@@ -122,6 +122,12 @@ func allowlistOf(lists map[string][]string, resource string) (*allowlist, error)
 	return list, nil
 }
 
+// FamilyFilter is the filter of names that the options make: which families of custom resources are kept, too. An error of
+// the filter is that of a pattern that takes too long.
+func FamilyFilter(options Options) (keep func(*Family) (bool, error), err error) {
+	return nameFilter(options)
+}
+
 // nameFilter says which families are kept.
 func nameFilter(options Options) (func(*Family) (bool, error), error) {
 	if len(options.Allow) > 0 && len(options.Deny) > 0 {

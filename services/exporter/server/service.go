@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"runtime"
 	"sync/atomic"
 	"time"
@@ -122,19 +121,9 @@ func (s *Service) serveUsage(sink stream.Sink, p stream.Position) {
 // Run replays the streams and serves, until ctx ends; then it lets running scrapes end, for a few seconds, and returns
 // nil. A port that can't be opened is an error at once. A NATS server that is away is none: Run waits, and Ready tells.
 func (s *Service) Run(ctx context.Context) error {
-	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", s.options.ListenAddress)
+	listener, err := s.listen(ctx)
 	if err != nil {
-		return fmt.Errorf("couldn't listen on %s for /metrics: %w; stop what uses the port or choose another --listen-address", s.options.ListenAddress, err)
-	}
-	if address, ok := listener.Addr().(*net.TCPAddr); ok {
-		s.listener.Store(address)
-	}
-	s.log.Info("listening", "for", "/metrics", "address", listener.Addr().String())
-	server := &http.Server{
-		Handler:     s.handler(),
-		ReadTimeout: s.options.ReadTimeout, WriteTimeout: s.options.WriteTimeout,
-		IdleTimeout: s.options.IdleTimeout, ReadHeaderTimeout: s.options.ReadHeaderTimeout,
-		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
+		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return s.objectsReplay.Run(ctx) })
@@ -142,21 +131,7 @@ func (s *Service) Run(ctx context.Context) error {
 		group.Go(func() error { return s.usageReplay.Run(ctx) })
 		group.Go(func() error { return s.expire(ctx) })
 	}
-	group.Go(func() error {
-		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			return fmt.Errorf("couldn't go on serving /metrics: %w", err)
-		}
-		return nil
-	})
-	group.Go(func() error {
-		<-ctx.Done()
-		shutdown, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-		defer cancel()
-		if server.Shutdown(shutdown) != nil {
-			server.Close()
-		}
-		return nil
-	})
+	group.Go(func() error { return s.serve(ctx, listener) })
 	if err := group.Wait(); err != nil && !errors.Is(err, context.Canceled) {
 		return err
 	}
@@ -198,12 +173,4 @@ func notReady(what string, because error) error {
 		return errors.New(what)
 	}
 	return fmt.Errorf("%s: %w", what, because)
-}
-
-// Addr is the address on which /metrics is served; nil before Run has opened it.
-func (s *Service) Addr() net.Addr {
-	if address := s.listener.Load(); address != nil {
-		return address
-	}
-	return nil
 }

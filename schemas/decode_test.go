@@ -22,14 +22,14 @@ func TestVersion(t *testing.T) {
 		append([]byte{0x96, 2}, "anything"...), // of a shape that we cannot know
 	}
 	for _, raw := range later {
-		for _, m := range []message{&schemas.UsageSample{}, &schemas.ObjectChange{}} {
+		for _, m := range []message{&schemas.UsageSample{}, &schemas.ObjectChange{}, &schemas.Availability{}} {
 			if err := m.Unmarshal(raw); !errors.Is(err, schemas.ErrVersion) || errors.Is(err, schemas.ErrMalformed) {
 				t.Errorf("%T of %x gives %v, want ErrVersion", m, raw, err)
 			}
 		}
 	}
 	for _, raw := range [][]byte{nil, {}, {0x90}, {1}, {0xc0}, {0x80}, {0x91, 0xff}, {0x91, 0xa1, '1'}, {0x91, 0xc0}, {0x91, 1}, {0xc1}} {
-		for _, m := range []message{&schemas.UsageSample{}, &schemas.ObjectChange{}} {
+		for _, m := range []message{&schemas.UsageSample{}, &schemas.ObjectChange{}, &schemas.Availability{}} {
 			if err := m.Unmarshal(raw); !errors.Is(err, schemas.ErrMalformed) {
 				t.Errorf("%T of %x gives %v, want ErrMalformed", m, raw, err)
 			}
@@ -130,6 +130,9 @@ func hugeClaims() map[string]func() (message, []byte) {
 	object := func(b ...byte) func() (message, []byte) {
 		return func() (message, []byte) { return &schemas.ObjectChange{}, b }
 	}
+	availability := func(b ...byte) func() (message, []byte) {
+		return func() (message, []byte) { return &schemas.Availability{}, b }
+	}
 	envelope := []byte{0x9d, 1, 1, 0xa0, 0xa0, 0xa0, 0xa0, 0xa0, 0xa0, 0xa0, 0xa0, 0}
 	return map[string]func() (message, []byte){
 		"message":       usage(0xdd, 0xff, 0xff, 0xff, 0xff, 1),
@@ -147,6 +150,9 @@ func hugeClaims() map[string]func() (message, []byte) {
 		"object":        object(append(envelope[:12:12], 0xdf, 0xff, 0xff, 0xff, 0xff)...),
 		"in an object":  object(append(envelope[:12:12], 0x81, 0xa0, 0xdd, 0xff, 0xff, 0xff, 0xff)...),
 		"dropped":       object(append(envelope[:12:12], 0x80, 0xdd, 0xff, 0xff, 0xff, 0xff)...),
+		"kinds":         availability(0x93, 1, 0, 0xdd, 0xff, 0xff, 0xff, 0xff),
+		"kind":          availability(0x93, 1, 0, 0x91, 0xdd, 0xff, 0xff, 0xff, 0xff, 0),
+		"a reason":      availability(0x93, 1, 0, 0x91, 0x94, 0xa0, 0xa0, 0xdb, 0xff, 0xff, 0xff, 0xff, 'a', 0),
 		"dropped name":  object(append(envelope[:12:12], 0x80, 0x91, 0xdb, 0xff, 0xff, 0xff, 0xff)...),
 	}
 }
@@ -190,6 +196,13 @@ func TestMemoryInProportion(t *testing.T) {
 	containers := append(bytes.Clone(head), 0x91, 0x94, 0xa0, 0xa0, 0xa0)
 	containers = wire.AppendArrayLen(containers, size/11)
 	containers = append(containers, bytes.Repeat([]byte{0x92, 0xa0, 0x98, 0, 0, 0, 0, 0, 0, 0, 0}, size/11)...)
+	kinds := wire.AppendArrayLen([]byte{0x93, 1, 0}, size/5)
+	kinds = append(kinds, bytes.Repeat([]byte{0x94, 0xa0, 0xa0, 0xa0, 0}, size/5)...)
+	var a schemas.Availability
+	var failed error
+	if n := allocated(func() { failed = a.Unmarshal(kinds) }); n > 20*size || failed != nil {
+		t.Errorf("kinds: %d bytes for a message of %d, %v", n, len(kinds), failed)
+	}
 	nested := append([]byte{0x97, 1, 0xa0, 0, 0, 0xc0, 0x90}, bytes.Repeat([]byte{0x91}, size)...)
 	nested = append(nested, 0xc0)
 	for name, raw := range map[string][]byte{"pods": pods, "containers": containers, "a million arrays in one another": nested} {

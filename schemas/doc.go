@@ -1,9 +1,10 @@
-// Package schemas is the vocabulary of Headwater: the subjects and the two messages that travel on them.
+// Package schemas is the vocabulary of Headwater: the subjects and the messages that travel on them.
 //
 //	k8s.v1.<cluster>.usage.<node>                                 -> UsageSample, newest wins
 //	k8s.v1.<cluster>.object.<group>.<resource>.<namespace>.<name> -> ObjectChange, the object as it is now, or deleted
+//	k8s.v1.<cluster>.snapshot.availability                        -> Availability, newest wins
 //
-// Both messages are msgpack arrays whose positions are fixed by SPEC.md (the contract for readers in any language);
+// All messages are msgpack arrays whose positions are fixed by SPEC.md (the contract for readers in any language);
 // fields are only ever added at the end. The package imports the standard library and msgpack, nothing else, because
 // other teams import it.
 package schemas

@@ -10,7 +10,7 @@ import (
 	"github.com/headwater-metrics/headwater/schemas"
 )
 
-// The seeds are the golden messages of both kinds, and those that claim too much.
+// The seeds are the golden messages of all kinds, and those that claim too much.
 func seeds(f *testing.F) {
 	for _, g := range goldens() {
 		f.Add(g.bytes())
@@ -68,5 +68,13 @@ func FuzzObjectDecode(f *testing.F) {
 	used := benchChange()
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		check(t, raw, &schemas.ObjectChange{}, &schemas.ObjectChange{}, &used)
+	})
+}
+
+func FuzzAvailabilityDecode(f *testing.F) {
+	seeds(f)
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		used := &schemas.Availability{Time: 1, Kinds: []schemas.KindAvailability{{Group: "g", Resource: "foos", Reason: "error", Since: 9}}}
+		check(t, raw, &schemas.Availability{}, &schemas.Availability{}, used)
 	})
 }

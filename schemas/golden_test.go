@@ -17,7 +17,7 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files of testdata anew")
 
-// message is what both messages can do.
+// message is what all messages can do.
 type message interface {
 	msgpack.CustomEncoder
 	msgpack.CustomDecoder
@@ -29,6 +29,7 @@ type message interface {
 var (
 	_ message = (*schemas.UsageSample)(nil)
 	_ message = (*schemas.ObjectChange)(nil)
+	_ message = (*schemas.Availability)(nil)
 )
 
 // golden is one message of testdata/v1: its bytes in <name>.msgpack, a readable dump in <name>.txt.
@@ -76,6 +77,12 @@ func goldens() []golden {
 		Operation: schemas.Applied, Group: "rbac.authorization.k8s.io", APIVersion: "v1", Kind: "ClusterRole", Resource: "clusterroles",
 		Name: "system:node-proxier", UID: "u", ResourceVersion: "1", Time: goldenTime, Object: []byte{0x80},
 	}
+	available := &schemas.Availability{Time: goldenTime, Kinds: []schemas.KindAvailability{
+		{Resource: "pods", Since: goldenTime - 3_600_000_000_000},
+		{Resource: "secrets", Reason: schemas.ForbiddenReason, Since: goldenTime - 1},
+		{Group: "stable.example.com", Resource: "foos.v1beta1", Reason: schemas.NotFoundReason, Since: goldenTime},
+		{Group: "apps", Resource: "deployments", Reason: schemas.PendingReason},
+	}}
 	return []golden{
 		{name: "usage-full", value: &schemas.UsageSample{
 			Node: "ip-10-1-2-3.eu-west-1.compute.internal", Time: goldenTime, Duration: 12_345_678, Point: node,
@@ -104,7 +111,28 @@ func goldens() []golden {
 		{name: "object-cluster-scoped", value: &role},
 		{name: "object-from-a-later-writer", raw: laterObject(&dropped), value: &dropped},
 		{name: "object-from-a-terse-writer", raw: terseObject(&pod), value: &pod},
+		{name: "availability", value: available},
+		{name: "availability-empty", value: &schemas.Availability{Time: goldenTime}},
+		{name: "availability-from-a-later-writer", raw: laterAvailability(available), value: available},
+		{name: "availability-from-a-terse-writer", raw: []byte{0x93, 1, 0xd2, 0, 0, 0, 7, 0xc0}, value: &schemas.Availability{Time: 7}},
 	}
+}
+
+// laterAvailability is the message by a writer that knows a field more of each kind, and two of the whole.
+func laterAvailability(a *schemas.Availability) []byte {
+	b := wire.AppendArrayLen(nil, 5)
+	b = wire.AppendInt(b, 1)
+	b = wire.AppendInt(b, a.Time)
+	b = wire.AppendArrayLen(b, len(a.Kinds))
+	for _, k := range a.Kinds {
+		b = wire.AppendArrayLen(b, 5)
+		for _, s := range []string{k.Group, k.Resource, k.Reason} {
+			b = wire.AppendString(b, s)
+		}
+		b = wire.AppendInt(b, k.Since)
+		b = wire.AppendMapLen(b, 0)
+	}
+	return append(b, 0xc3, 0x91, 0xc0)
 }
 
 // extremePods are 20 pods, more than the short form of an array takes.

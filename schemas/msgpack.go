@@ -6,7 +6,7 @@ import (
 	"github.com/headwater-metrics/headwater/schemas/wire"
 )
 
-// Both messages encode and decode themselves wherever github.com/vmihailenco/msgpack/v5 is used: with its Encoder and
+// The messages encode and decode themselves wherever github.com/vmihailenco/msgpack/v5 is used: with its Encoder and
 // Decoder, its Marshal and Unmarshal, as fields of other types. The bytes are those of our own Marshal.
 var (
 	_ msgpack.CustomEncoder = (*UsageSample)(nil)

@@ -112,6 +112,23 @@ func referenceObject(t testing.TB, c *schemas.ObjectChange) []byte {
 	return b.Bytes()
 }
 
+func referenceAvailability(t testing.TB, a *schemas.Availability) []byte {
+	var b bytes.Buffer
+	w := referenceWriter{msgpack.NewEncoder(&b), t}
+	w.ok(w.EncodeArrayLen(3))
+	w.ok(w.EncodeUint(1))
+	w.ok(w.EncodeInt(a.Time))
+	w.ok(w.EncodeArrayLen(len(a.Kinds)))
+	for _, k := range a.Kinds {
+		w.ok(w.EncodeArrayLen(4))
+		w.ok(w.EncodeString(k.Group))
+		w.ok(w.EncodeString(k.Resource))
+		w.ok(w.EncodeString(k.Reason))
+		w.ok(w.EncodeInt(k.Since))
+	}
+	return b.Bytes()
+}
+
 func TestReferenceWriter(t *testing.T) {
 	check := func(m message) {
 		t.Helper()
@@ -121,6 +138,8 @@ func TestReferenceWriter(t *testing.T) {
 			want = referenceUsage(t, m)
 		case *schemas.ObjectChange:
 			want = referenceObject(t, m)
+		case *schemas.Availability:
+			want = referenceAvailability(t, m)
 		}
 		raw := m.Marshal()
 		if !bytes.Equal(raw, want) {
@@ -139,9 +158,10 @@ func TestReferenceWriter(t *testing.T) {
 	}
 	random := rand.New(rand.NewPCG(1, 2))
 	for range 300 {
-		s, c := randomSample(random), randomChange(random)
+		s, c, a := randomSample(random), randomChange(random), randomAvailability(random)
 		check(&s)
 		check(&c)
+		check(&a)
 	}
 }
 
@@ -150,8 +170,15 @@ func TestReuse(t *testing.T) {
 	random := rand.New(rand.NewPCG(3, 4))
 	var s schemas.UsageSample
 	var c schemas.ObjectChange
+	var a schemas.Availability
 	for i := range 500 {
-		wantSample, wantChange := randomSample(random), randomChange(random)
+		wantSample, wantChange, wantAvailability := randomSample(random), randomChange(random), randomAvailability(random)
+		if err := a.Unmarshal(wantAvailability.Marshal()); err != nil {
+			t.Fatal(err)
+		}
+		if !reflect.DeepEqual(a, wantAvailability) {
+			t.Fatalf("availability %d was decoded as\n%s\nwant\n%s", i, show(&a), show(&wantAvailability))
+		}
 		if err := s.Unmarshal(wantSample.Marshal()); err != nil {
 			t.Fatal(err)
 		}
@@ -254,4 +281,12 @@ func randomChange(r *rand.Rand) schemas.ObjectChange {
 		c.Dropped = append(c.Dropped, randomName(r))
 	}
 	return c
+}
+
+func randomAvailability(r *rand.Rand) schemas.Availability {
+	a := schemas.Availability{Time: randomInt(r)}
+	for range r.IntN(20) {
+		a.Kinds = append(a.Kinds, schemas.KindAvailability{Group: randomName(r), Resource: randomName(r), Reason: randomName(r), Since: randomInt(r)})
+	}
+	return a
 }

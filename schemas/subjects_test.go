@@ -146,6 +146,9 @@ func TestWildcards(t *testing.T) {
 	if got, want := schemas.AllSnapshots("prod"), "k8s.v1.prod.snapshot.>"; got != want {
 		t.Errorf("the wildcard for snapshots is %q, want %q", got, want)
 	}
+	if got, want := schemas.AvailabilitySubject("a.b"), "k8s.v1.a_b.snapshot.availability"; got != want || !matches(schemas.AllSnapshots("a.b"), got) {
+		t.Errorf("the availability's subject is %q, want %q", got, want)
+	}
 	if got, want := schemas.ObjectsOfResource("a.b", "core", "x"), "k8s.v1.a_b.object.%63ore.x.*.*"; got != want {
 		t.Errorf("a wildcard does not escape: %q, want %q", got, want)
 	}

@@ -16,7 +16,6 @@ import (
 	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	storagev1 "k8s.io/api/storage/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
@@ -28,6 +27,9 @@ type Kind struct {
 	Kind       string // "Pod"
 	Resource   string // "pods": the name in --resources, in subjects and in URLs
 	Namespaced bool
+
+	// Custom says that the kind is a custom resource, none of the table.
+	Custom bool
 
 	// New makes an empty object of the kind: typed for the kinds of the table, unstructured for a custom resource.
 	New func() runtime.Object
@@ -44,20 +46,13 @@ func (k *Kind) GVK() schema.GroupVersionKind {
 
 // GVR is the kind's identity as URLs and discovery know it.
 func (k *Kind) GVR() schema.GroupVersionResource {
-	return schema.GroupVersionResource{Group: k.Group, Version: k.Version, Resource: k.Resource}
+	plural, _, _ := strings.Cut(k.Resource, ".")
+	return schema.GroupVersionResource{Group: k.Group, Version: k.Version, Resource: plural}
 }
 
 // APIVersion is what the object says of itself: "v1", "apps/v1".
 func (k *Kind) APIVersion() string {
 	return k.GVK().GroupVersion().String()
-}
-
-// Custom makes the row of a custom resource. It travels like a built-in one; nothing but Everywhere is pruned.
-func Custom(gvr schema.GroupVersionResource, kind string, namespaced bool) Kind {
-	return Kind{
-		Group: gvr.Group, Version: gvr.Version, Kind: kind, Resource: gvr.Resource, Namespaced: namespaced,
-		New: func() runtime.Object { return &unstructured.Unstructured{} },
-	}
 }
 
 // Kinds returns the kinds that Headwater watches, those of kube-state-metrics, in alphabetical order of Resource. The

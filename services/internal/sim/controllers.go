@@ -118,7 +118,7 @@ func (c *Cluster) collect(change apiserver.Change) error {
 	}
 	_, isNamespace := change.Object.(*corev1.Namespace)
 	_, isNode := change.Object.(*corev1.Node)
-	for _, res := range apiserver.Resources() {
+	for _, res := range c.store.Resources() {
 		var found []runtime.Object
 		var err error
 		switch {

@@ -6,19 +6,15 @@ import (
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
-	autoscalingv2 "k8s.io/api/autoscaling/v2"
-	batchv1 "k8s.io/api/batch/v1"
 	certificatesv1 "k8s.io/api/certificates/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
-	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
 // fixtures makes a few objects of every kind that fill doesn't make, most of them in one namespace.
@@ -41,23 +37,7 @@ func (g *generator) scaling(namespace string, created time.Time) []runtime.Objec
 	var objects []runtime.Object
 	for i, name := range scaledNames {
 		labels := map[string]string{"app.kubernetes.io/name": name}
-		hpa := &autoscalingv2.HorizontalPodAutoscaler{ObjectMeta: g.meta("HorizontalPodAutoscaler", namespace, name, created, labels)}
-		hpa.Spec = autoscalingv2.HorizontalPodAutoscalerSpec{
-			ScaleTargetRef: autoscalingv2.CrossVersionObjectReference{APIVersion: "apps/v1", Kind: "Deployment", Name: name},
-			MinReplicas:    ptr[int32](1), MaxReplicas: 10,
-			Metrics: []autoscalingv2.MetricSpec{{Type: autoscalingv2.ResourceMetricSourceType, Resource: &autoscalingv2.ResourceMetricSource{
-				Name: corev1.ResourceCPU, Target: autoscalingv2.MetricTarget{Type: autoscalingv2.UtilizationMetricType, AverageUtilization: ptr[int32](70)},
-			}}},
-		}
-		hpa.Status = autoscalingv2.HorizontalPodAutoscalerStatus{
-			CurrentReplicas: 1, DesiredReplicas: 1, ObservedGeneration: ptr[int64](1),
-			Conditions: []autoscalingv2.HorizontalPodAutoscalerCondition{
-				{Type: autoscalingv2.AbleToScale, Status: corev1.ConditionTrue, Reason: "ReadyForNewScale", LastTransitionTime: metav1.NewTime(created)},
-			},
-		}
-		budget := &policyv1.PodDisruptionBudget{ObjectMeta: g.meta("PodDisruptionBudget", namespace, name, created, labels)}
-		budget.Spec = policyv1.PodDisruptionBudgetSpec{MinAvailable: ptr(intstr.FromInt32(1)), Selector: &metav1.LabelSelector{MatchLabels: labels}}
-		budget.Status = policyv1.PodDisruptionBudgetStatus{ObservedGeneration: 1, DesiredHealthy: 1, CurrentHealthy: 1, ExpectedPods: 1}
+		hpa, budget := g.autoscaler(namespace, name, labels, created), g.budget(namespace, name, labels, created)
 		controller := &corev1.ReplicationController{ObjectMeta: g.meta("ReplicationController", namespace, "legacy-"+name, created, labels)}
 		controller.Spec = corev1.ReplicationControllerSpec{Replicas: ptr[int32](0), Selector: labels}
 		controller.Status = corev1.ReplicationControllerStatus{ObservedGeneration: 1}
@@ -71,31 +51,8 @@ func (g *generator) scaling(namespace string, created time.Time) []runtime.Objec
 
 func (g *generator) jobs(namespace string, created time.Time) []runtime.Object {
 	labels := map[string]string{"app.kubernetes.io/name": "nightly-report"}
-	cron := &batchv1.CronJob{ObjectMeta: g.meta("CronJob", namespace, "nightly-report", created, labels)}
-	template := g.template("report", namespace, labels)
-	template.Spec.RestartPolicy = corev1.RestartPolicyNever
-	cron.Spec = batchv1.CronJobSpec{
-		Schedule: "0 3 * * *", ConcurrencyPolicy: batchv1.ForbidConcurrent, Suspend: ptr(false), SuccessfulJobsHistoryLimit: ptr[int32](3), FailedJobsHistoryLimit: ptr[int32](1),
-		JobTemplate: batchv1.JobTemplateSpec{Spec: batchv1.JobSpec{Template: template}},
-	}
-	last := metav1.NewTime(g.epoch.Add(-9 * time.Hour).Truncate(time.Second))
-	cron.Status = batchv1.CronJobStatus{LastScheduleTime: &last, LastSuccessfulTime: &last}
-	objects := []runtime.Object{applied(cron)}
-	for i := range 2 {
-		at := last.Add(-time.Duration(i) * 24 * time.Hour)
-		done := metav1.NewTime(at.Add(4 * time.Minute))
-		start := metav1.NewTime(at)
-		job := &batchv1.Job{ObjectMeta: g.meta("Job", namespace, fmt.Sprintf("nightly-report-%d", at.Unix()/60), at, labels)}
-		job.OwnerReferences = ownedBy("batch/v1", "CronJob", cron)
-		job.Spec = batchv1.JobSpec{Parallelism: ptr[int32](1), Completions: ptr[int32](1), BackoffLimit: ptr[int32](6), Template: template, Suspend: ptr(false)}
-		job.Status = batchv1.JobStatus{StartTime: &start, CompletionTime: &done, Succeeded: 1, Conditions: []batchv1.JobCondition{
-			{Type: batchv1.JobComplete, Status: corev1.ConditionTrue, LastProbeTime: done, LastTransitionTime: done},
-		}}
-		pod := g.pod(&template, ownedBy("batch/v1", "Job", job), namespace, job.Name+"-"+g.suffix(5), at, g.elsewhere(i))
-		finish(pod, done, corev1.PodSucceeded, 0, "Completed")
-		objects = append(objects, job, pod)
-	}
-	return objects
+	cron, template := g.cronJob(namespace, "nightly-report", "0 3 * * *", labels, created)
+	return g.history(cron, template, g.epoch.Add(-9*time.Hour), 24*time.Hour, 2)
 }
 
 // elsewhere is a node for a pod that doesn't run there any more, and so takes no room.
@@ -134,28 +91,11 @@ func (g *generator) storage(namespace string, created time.Time) []runtime.Objec
 		ReclaimPolicy: ptr(corev1.PersistentVolumeReclaimDelete), VolumeBindingMode: ptr(storagev1.VolumeBindingWaitForFirstConsumer),
 	}
 	class.Annotations = map[string]string{"storageclass.kubernetes.io/is-default-class": "true"}
+	g.class = class.Name
 	objects := []runtime.Object{class}
+	template := claimTemplate(class.Name)
 	for i := range 3 {
-		name := fmt.Sprintf("data-%d", i)
-		size := corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("10Gi")}
-		modes := []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}
-		claim := &corev1.PersistentVolumeClaim{ObjectMeta: g.meta("PersistentVolumeClaim", namespace, name, created, nil)}
-		volume := &corev1.PersistentVolume{ObjectMeta: g.meta("PersistentVolume", "", "pvc-"+string(claim.UID), created, nil)}
-		claim.Spec = corev1.PersistentVolumeClaimSpec{
-			AccessModes: modes, StorageClassName: ptr(class.Name), VolumeName: volume.Name, VolumeMode: ptr(corev1.PersistentVolumeFilesystem),
-			Resources: corev1.VolumeResourceRequirements{Requests: size},
-		}
-		claim.Status = corev1.PersistentVolumeClaimStatus{Phase: corev1.ClaimBound, AccessModes: modes, Capacity: size}
-		volume.Spec = corev1.PersistentVolumeSpec{
-			Capacity: size, AccessModes: modes, StorageClassName: class.Name, PersistentVolumeReclaimPolicy: corev1.PersistentVolumeReclaimDelete,
-			ClaimRef:               &corev1.ObjectReference{Kind: "PersistentVolumeClaim", APIVersion: "v1", Namespace: namespace, Name: name, UID: claim.UID},
-			PersistentVolumeSource: corev1.PersistentVolumeSource{CSI: &corev1.CSIPersistentVolumeSource{Driver: class.Provisioner, VolumeHandle: "vol-" + name}},
-		}
-		volume.Status = corev1.PersistentVolumeStatus{Phase: corev1.VolumeBound}
-		attachment := &storagev1.VolumeAttachment{ObjectMeta: g.meta("VolumeAttachment", "", "csi-"+string(g.uid("attachment", name)), created, nil)}
-		attachment.Spec = storagev1.VolumeAttachmentSpec{Attacher: class.Provisioner, NodeName: g.nodes[i%len(g.nodes)].node, Source: storagev1.VolumeAttachmentSource{PersistentVolumeName: ptr(volume.Name)}}
-		attachment.Status = storagev1.VolumeAttachmentStatus{Attached: true}
-		objects = append(objects, claim, volume, attachment)
+		objects = append(objects, g.bound(&template, namespace, fmt.Sprintf("data-%d", i), g.nodes[i%len(g.nodes)].node, nil, created)...)
 	}
 	return objects
 }
@@ -165,15 +105,7 @@ func (g *generator) network(namespace string, created time.Time) []runtime.Objec
 	objects := []runtime.Object{class}
 	for i := range 2 {
 		host := fmt.Sprintf("web-%d.sim.example", i)
-		ingress := &networkingv1.Ingress{ObjectMeta: g.meta("Ingress", namespace, fmt.Sprintf("web-%d", i), created, nil)}
-		ingress.Spec = networkingv1.IngressSpec{
-			IngressClassName: ptr("sim"), TLS: []networkingv1.IngressTLS{{Hosts: []string{host}, SecretName: "web-tls"}},
-			Rules: []networkingv1.IngressRule{{Host: host, IngressRuleValue: networkingv1.IngressRuleValue{HTTP: &networkingv1.HTTPIngressRuleValue{
-				Paths: []networkingv1.HTTPIngressPath{{Path: "/", PathType: ptr(networkingv1.PathTypePrefix), Backend: networkingv1.IngressBackend{
-					Service: &networkingv1.IngressServiceBackend{Name: "web", Port: networkingv1.ServiceBackendPort{Number: 80}},
-				}}},
-			}}}},
-		}
+		ingress := g.ingress(namespace, fmt.Sprintf("web-%d", i), host, "web", created)
 		policy := &networkingv1.NetworkPolicy{ObjectMeta: g.meta("NetworkPolicy", namespace, fmt.Sprintf("deny-%d", i), created, nil)}
 		policy.Spec = networkingv1.NetworkPolicySpec{PolicyTypes: []networkingv1.PolicyType{networkingv1.PolicyTypeIngress}}
 		objects = append(objects, applied(ingress), policy)

@@ -30,6 +30,7 @@ type generator struct {
 	pods, twins int // running pods made, and those with two containers
 	workloads   int
 	services    int
+	class       string // of the volumes
 }
 
 var (
@@ -89,7 +90,15 @@ func (g *generator) all(nodes []*corev1.Node) error {
 	if err := g.fixtures(namespaces[0]); err != nil {
 		return err
 	}
-	return g.fill(namespaces)
+	for _, name := range namespaces[1:] {
+		if err := g.rules(name); err != nil {
+			return err
+		}
+	}
+	if err := g.fill(namespaces); err != nil {
+		return err
+	}
+	return g.schedules(namespaces)
 }
 
 func (g *generator) namespace(name string) error {
@@ -100,7 +109,8 @@ func (g *generator) namespace(name string) error {
 		Status:     corev1.NamespaceStatus{Phase: corev1.NamespaceActive},
 	}
 	account := &corev1.ServiceAccount{ObjectMeta: g.meta("ServiceAccount", name, "default", created, nil)}
-	for _, obj := range []runtime.Object{namespace, account} {
+	authority := &corev1.ConfigMap{ObjectMeta: g.meta("ConfigMap", name, "kube-root-ca.crt", created, nil), Data: map[string]string{"ca.crt": SecretMarker}}
+	for _, obj := range []runtime.Object{namespace, account, authority} {
 		if err := g.emit(obj); err != nil {
 			return err
 		}
@@ -139,7 +149,7 @@ func (g *generator) fill(namespaces []string) error {
 		left += free
 	}
 	fixed := scaledNames
-	largest := min(max(left/20, 3), 60)
+	largest := min(max(left/20, 3), 100)
 	for left > 0 {
 		namespace := namespaces[g.rng.IntN(len(namespaces))]
 		if g.rng.IntN(10) == 0 {
@@ -154,9 +164,9 @@ func (g *generator) fill(namespaces []string) error {
 			fixed = fixed[1:]
 		case g.workloads == 0 || g.rng.IntN(8) == 0:
 			replicas = min(replicas, 5)
-			err = g.statefulSet(namespace, g.workloadName(stores), replicas)
+			err = g.statefulSet(namespace, g.workloadName(namespace, stores), replicas)
 		default:
-			err = g.deployment(namespace, g.workloadName(roles), replicas)
+			err = g.deployment(namespace, g.workloadName(namespace, roles), replicas)
 		}
 		if err != nil {
 			return err
@@ -214,9 +224,19 @@ func (g *generator) template(name, part string, labels map[string]string) corev1
 		Args:    []string{"--token=" + SecretMarker, "--listen=:8080"},
 		Env: []corev1.EnvVar{
 			{Name: "DATABASE_PASSWORD", Value: SecretMarker},
+			{Name: "LOG_LEVEL", Value: SecretMarker},
 			{Name: "POD_NAME", ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: "metadata.name"}}},
 		},
-		Ports: []corev1.ContainerPort{{Name: "http", ContainerPort: 8080, Protocol: corev1.ProtocolTCP}},
+		Ports: []corev1.ContainerPort{{Name: "http", ContainerPort: 8080, Protocol: corev1.ProtocolTCP}, {Name: "metrics", ContainerPort: 9090, Protocol: corev1.ProtocolTCP}},
+		VolumeMounts: []corev1.VolumeMount{
+			{Name: "config", MountPath: "/etc/app", ReadOnly: true},
+			{Name: accessVolume, MountPath: "/var/run/secrets/kubernetes.io/serviceaccount", ReadOnly: true},
+		},
+		LivenessProbe: probe("/live", 20), ReadinessProbe: probe("/ready", 5),
+		SecurityContext: &corev1.SecurityContext{
+			AllowPrivilegeEscalation: ptr(false), ReadOnlyRootFilesystem: ptr(true), RunAsNonRoot: ptr(true),
+			Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+		},
 		Resources: corev1.ResourceRequirements{
 			Requests: corev1.ResourceList{
 				corev1.ResourceCPU:    *resource.NewMilliQuantity(cpu, resource.DecimalSI),
@@ -229,7 +249,7 @@ func (g *generator) template(name, part string, labels map[string]string) corev1
 	spec := corev1.PodSpec{
 		Containers: []corev1.Container{main}, RestartPolicy: corev1.RestartPolicyAlways, DNSPolicy: corev1.DNSClusterFirst,
 		ServiceAccountName: "default", SchedulerName: "default-scheduler", TerminationGracePeriodSeconds: ptr[int64](30),
-		EnableServiceLinks: ptr(true), SecurityContext: &corev1.PodSecurityContext{},
+		EnableServiceLinks: ptr(true), SecurityContext: &corev1.PodSecurityContext{}, Volumes: volumes(labels["app.kubernetes.io/name"]),
 		Tolerations: []corev1.Toleration{
 			{Key: "node.kubernetes.io/not-ready", Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute, TolerationSeconds: ptr[int64](300)},
 			{Key: "node.kubernetes.io/unreachable", Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute, TolerationSeconds: ptr[int64](300)},
@@ -238,6 +258,7 @@ func (g *generator) template(name, part string, labels map[string]string) corev1
 	if g.twins*3 <= g.pods {
 		side := *main.DeepCopy()
 		side.Name, side.Image, side.Ports, side.Args = "sidecar", "registry.example/platform/proxy:v1.9.2", nil, nil
+		side.LivenessProbe, side.ReadinessProbe = nil, nil
 		side.Resources.Requests = corev1.ResourceList{
 			corev1.ResourceCPU:    resource.MustParse("5m"),
 			corev1.ResourceMemory: resource.MustParse("24Mi"),
@@ -252,9 +273,17 @@ func (g *generator) born() time.Time {
 	return g.epoch.Add(-time.Hour - time.Duration(g.rng.Int64N(int64(30*24*time.Hour)))).Truncate(time.Second)
 }
 
-func (g *generator) workloadName(words []string) string {
+// program is what runs in a workload, by its name: gateway in payments-gateway-17.
+func program(workload string) string {
+	words := strings.Split(workload, "-")
+	return words[len(words)/2]
+}
+
+// workloadName makes one like payments-gateway-17.
+func (g *generator) workloadName(namespace string, words []string) string {
 	g.workloads++
-	return fmt.Sprintf("%s-%d", words[g.rng.IntN(len(words))], g.workloads)
+	domain, _, _ := strings.Cut(namespace, "-")
+	return fmt.Sprintf("%s-%s-%d", domain, words[g.rng.IntN(len(words))], g.workloads)
 }
 
 func (g *generator) deployment(namespace, name string, replicas int) error {
@@ -264,11 +293,11 @@ func (g *generator) deployment(namespace, name string, replicas int) error {
 		TypeMeta:   metav1.TypeMeta{Kind: "Deployment", APIVersion: "apps/v1"},
 		ObjectMeta: g.meta("Deployment", namespace, name, created.Add(-time.Minute), labels),
 		Spec: appsv1.DeploymentSpec{
-			Replicas: ptr(int32(replicas)), Selector: &metav1.LabelSelector{MatchLabels: labels}, Template: g.template(strings.Split(name, "-")[0], namespace, labels),
+			Replicas: ptr(int32(replicas)), Selector: &metav1.LabelSelector{MatchLabels: labels}, Template: g.template(program(name), namespace, labels),
 			Strategy: appsv1.DeploymentStrategy{Type: appsv1.RollingUpdateDeploymentStrategyType}, RevisionHistoryLimit: ptr[int32](10), ProgressDeadlineSeconds: ptr[int32](600),
 		},
 	})
-	old := g.rng.IntN(3)
+	old := g.rng.IntN(5)
 	deployment.Annotations["deployment.kubernetes.io/revision"] = strconv.Itoa(old + 1)
 	setDeploymentStatus(deployment, int32(replicas), created)
 	if err := g.emit(deployment); err != nil {
@@ -296,6 +325,9 @@ func (g *generator) deployment(namespace, name string, replicas int) error {
 		if err := g.service(namespace, name, labels, pods, created); err != nil {
 			return err
 		}
+	}
+	if err := g.around(namespace, name, labels, created, replicas); err != nil {
+		return err
 	}
 	return g.configuration(namespace, name, labels, created)
 }

@@ -3,7 +3,6 @@ package sim
 import (
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -19,9 +18,12 @@ func (g *generator) statefulSet(namespace, name string, replicas int) error {
 		ObjectMeta: g.meta("StatefulSet", namespace, name, created.Add(-time.Minute), labels),
 		Spec: appsv1.StatefulSetSpec{
 			Replicas: ptr(int32(replicas)), Selector: &metav1.LabelSelector{MatchLabels: labels}, ServiceName: name,
-			Template: g.template(strings.Split(name, "-")[0], namespace, labels), PodManagementPolicy: appsv1.OrderedReadyPodManagement,
+			Template: g.template(program(name), namespace, labels), PodManagementPolicy: appsv1.OrderedReadyPodManagement,
 		},
 	})
+	if g.class != "" && g.rng.IntN(3) > 0 {
+		set.Spec.VolumeClaimTemplates = []corev1.PersistentVolumeClaim{claimTemplate(g.class)}
+	}
 	revision := name + "-" + g.suffix(10)
 	setStatefulSetStatus(set, int32(replicas), revision)
 	if err := g.emit(set); err != nil {
@@ -30,6 +32,13 @@ func (g *generator) statefulSet(namespace, name string, replicas int) error {
 	pods, err := g.running(replicas, func(i int, at place) *corev1.Pod { return g.statefulPod(set, i, created, at) })
 	if err != nil {
 		return err
+	}
+	for _, template := range set.Spec.VolumeClaimTemplates {
+		for _, pod := range pods {
+			if err := g.volume(&template, pod, labels, created); err != nil {
+				return err
+			}
+		}
 	}
 	if err := g.service(namespace, name, labels, pods, created); err != nil {
 		return err
@@ -47,6 +56,11 @@ func (b *builder) statefulPod(set *appsv1.StatefulSet, ordinal int, created time
 	template.Labels["statefulset.kubernetes.io/pod-name"] = name
 	template.Labels["apps.kubernetes.io/pod-index"] = strconv.Itoa(ordinal)
 	template.Spec.Hostname = name
+	for _, claim := range set.Spec.VolumeClaimTemplates {
+		template.Spec.Volumes = append(template.Spec.Volumes, corev1.Volume{Name: claim.Name, VolumeSource: corev1.VolumeSource{
+			PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: claim.Name + "-" + name},
+		}})
+	}
 	return b.pod(template, ownedBy("apps/v1", "StatefulSet", set), set.Namespace, name, created, at)
 }
 

@@ -24,7 +24,7 @@ func (c *Cluster) Put(obj runtime.Object) (runtime.Object, error) { return c.sto
 
 // Delete deletes an object; of the given one only kind, namespace, name and, if set, UID count.
 func (c *Cluster) Delete(obj runtime.Object) error {
-	res, err := resourceOf(obj)
+	res, err := c.resourceOf(obj)
 	if err != nil {
 		return err
 	}
@@ -277,12 +277,12 @@ func unknown(resource string) error {
 	return fmt.Errorf("couldn't find the resource %q: it has to be the plural name of one that is simulated", resource)
 }
 
-func resourceOf(obj runtime.Object) (*apiserver.Resource, error) {
+func (c *Cluster) resourceOf(obj runtime.Object) (*apiserver.Resource, error) {
 	kinds, _, err := scheme.Scheme.ObjectKinds(obj)
 	if err != nil {
 		return nil, fmt.Errorf("couldn't find the kind of a %T: %w", obj, err)
 	}
-	for _, res := range apiserver.Resources() {
+	for _, res := range c.store.Resources() {
 		if res.GVK() == kinds[0] {
 			return res, nil
 		}

@@ -55,6 +55,8 @@ type tail struct {
 	batch  int
 	// log: the stream is the log, which has no holes. A sequence that is left out means that something was removed.
 	log bool
+	// filter: only the messages of this subject; "" for all.
+	filter string
 
 	identity    time.Time // of the stream; zero for any
 	cursor      uint64    // the last message that next returned, or the one to start after
@@ -298,6 +300,7 @@ func (t *tail) create(ctx context.Context) error {
 		InactiveThreshold: time.Minute,
 		Replicas:          1,
 		MemoryStorage:     true,
+		FilterSubject:     t.filter,
 	}
 	consumer, err := t.conn.js.CreateConsumer(ctx, t.stream, config)
 	if err != nil {

@@ -68,3 +68,27 @@ func heapInUse() uint64 {
 	runtime.ReadMemStats(&m)
 	return m.HeapAlloc
 }
+
+// BenchmarkDiscovery is from the start to readiness with 200 custom resources of 10 objects each: all wanted, and none.
+func BenchmarkDiscovery(b *testing.B) {
+	for name, pattern := range map[string]string{"wanted": "*." + stable, "unwanted": "*." + other} {
+		b.Run(name, func(b *testing.B) {
+			w := newWorld(b)
+			w.put(node("n"))
+			for i := range 200 {
+				kind := customKind{stable, "v1", fmt.Sprintf("kind%ds", i), ""}
+				w.define(stable, kind.plural, "v1")
+				for n := range 10 {
+					w.put(custom(kind, "a", fmt.Sprint("x", n)))
+				}
+			}
+			for b.Loop() {
+				s := w.start(watching(pattern), nodesOnly)
+				s.isReady()
+				b.StopTimer()
+				s.stop()
+				b.StartTimer()
+			}
+		})
+	}
+}

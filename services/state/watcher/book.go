@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -36,6 +37,7 @@ type book struct {
 	// mu orders everything, the appending of events too: the log's order is that in which mu was held.
 	mu      sync.Mutex
 	shelves map[shelfKey]*shelf
+	custom  func(group string) bool // custom resources of the group may be wanted; nil for none
 	chunks  []*chunk
 	log     appender // nil until lead
 	ended   bool     // nothing is written any more
@@ -55,7 +57,9 @@ type shelfKey struct{ group, resource string }
 // shelf has the objects of one kind.
 type shelf struct {
 	kind    objects.Kind
+	name    string        // of the kind, in metrics and logs
 	wanted  bool          // the kind is watched; what else the log has is deleted
+	held    bool          // it isn't known yet whether the kind is wanted: what the log has stays
 	pace    time.Duration // least time between two states of an object; 0 for none
 	synced  bool          // seen is the whole truth
 	records map[string]*record
@@ -82,7 +86,7 @@ func newBook(cluster string, kinds []objects.Kind, pace map[string]time.Duration
 		shelves: map[shelfKey]*shelf{}, stuck: make(chan struct{}, 1), moved: make(chan struct{}, 1),
 	}
 	for _, kind := range kinds {
-		b.shelves[shelfKey{kind.Group, kind.Resource}] = &shelf{kind: kind, wanted: true, pace: pace[kind.Resource], records: map[string]*record{}}
+		b.shelves[shelfKey{kind.Group, kind.Resource}] = &shelf{kind: kind, name: kind.Name(), wanted: true, pace: pace[kind.Resource], records: map[string]*record{}}
 	}
 	return b
 }
@@ -136,20 +140,30 @@ func (b *book) shelf(h header) *shelf {
 	s := b.shelves[k]
 	if s == nil {
 		k = shelfKey{strings.Clone(h.group), strings.Clone(h.resource)} // not a part of the message
-		s = &shelf{kind: objects.Kind{Group: k.group, Resource: k.resource}, records: map[string]*record{}}
-		b.shelves[k] = s
+		s = b.newShelf(objects.Kind{Group: k.group, Resource: k.resource, Custom: objects.IsCustom(k.group, k.resource)})
 	}
 	return s
 }
 
+// newShelf puts up a kind's shelf. The caller holds mu.
+func (b *book) newShelf(kind objects.Kind) *shelf {
+	s := &shelf{kind: kind, name: kind.Name(), records: map[string]*record{}}
+	b.shelves[shelfKey{kind.Group, kind.Resource}] = s
+	return s
+}
+
 // lead makes the book write: to log, messages of at most limit bytes. Objects of kinds that are watched no more are
-// deleted at once.
+// deleted at once; those of custom resources that may still be wanted are held.
 func (b *book) lead(log appender, limit int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.log, b.limit = log, limit
 	for _, s := range b.shelves {
 		if s.wanted || len(s.records) == 0 {
+			continue
+		}
+		if s.kind.Custom && b.custom != nil && b.custom(s.kind.Group) {
+			s.held = true
 			continue
 		}
 		s.synced = true
@@ -174,8 +188,8 @@ func (b *book) holds(s *shelf, key, uid, rv string) bool {
 	if known == nil {
 		return false
 	}
-	knownUID, knownRV := known.identity()
-	return knownUID == uid && knownRV == rv
+	h, _ := known.head()
+	return h.uid == uid && h.rv == rv && h.version == s.kind.Version && h.kind == s.kind.Kind
 }
 
 // observe takes a state of an object from the API server. A nil message is one that holds was true for.
@@ -215,7 +229,7 @@ func (b *book) supersede(r *record, m message) {
 	if r.waiting && !r.queued {
 		reason = "paced"
 	}
-	b.metrics.leftOut.WithLabelValues(r.shelf.kind.Resource, reason).Inc()
+	b.metrics.leftOut.WithLabelValues(r.shelf.name, reason).Inc()
 }
 
 // vanish takes the deletion of an object from the API server.
@@ -243,7 +257,8 @@ func (b *book) replace(s *shelf, entries []*entry) {
 	first := !s.synced
 	s.synced = true
 	vanished := 0
-	for key, r := range s.records {
+	for _, key := range slices.Sorted(maps.Keys(s.records)) { // neighbours are alike: they pack well, here and at readers
+		r := s.records[key]
 		if !listed[key] {
 			b.supersede(r, nil)
 			r.seen = nil
@@ -254,7 +269,7 @@ func (b *book) replace(s *shelf, entries []*entry) {
 			b.enqueue(r)
 		}
 	}
-	b.logger.Debug("listed", "resource", s.kind.Resource, "objects", len(entries), "vanished", vanished)
+	b.logger.Debug("listed", "resource", s.name, "objects", len(entries), "vanished", vanished)
 	b.drain()
 	signal(b.moved)
 }
@@ -275,23 +290,28 @@ func (b *book) counts() (objects map[string]int, bytes, queued, paced int) {
 	defer b.mu.Unlock()
 	objects = map[string]int{}
 	for _, s := range b.shelves {
-		objects[s.kind.Resource] += len(s.records)
+		if s.wanted || len(s.records) > 0 || !s.kind.Custom {
+			objects[s.name] += len(s.records)
+		}
 	}
 	return objects, b.bytes, len(b.queue) - b.next, b.paced.len()
 }
 
-// unsynced lists the watched kinds that were not listed yet.
-func (b *book) unsynced() []string {
+// unsynced lists the watched kinds that were not listed yet, and tells how many are watched.
+func (b *book) unsynced() (names []string, watched int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	var names []string
 	for _, s := range b.shelves {
-		if s.wanted && !s.synced {
-			names = append(names, s.kind.Resource)
+		if !s.wanted {
+			continue
+		}
+		watched++
+		if !s.synced {
+			names = append(names, s.name)
 		}
 	}
 	slices.SortFunc(names, cmp.Compare)
-	return names
+	return names, watched
 }
 
 // signal leaves a token for whoever waits, now or later.

@@ -11,8 +11,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/headwater-metrics/headwater/services/internal/customresource"
+	"github.com/headwater-metrics/headwater/services/internal/kubeconfig"
 	"github.com/headwater-metrics/headwater/services/internal/objects"
 	"github.com/headwater-metrics/headwater/services/internal/stream"
 )
@@ -34,6 +35,9 @@ type Config struct {
 	// Resources are the kinds to watch, by resource name ("pods"); empty for all of objects.Kinds. What the log has of
 	// other kinds is deleted there: two services that disagree on this must not write to one log.
 	Resources []string
+	// CustomResources are the custom resources to watch beside Resources; none where empty: CustomResourceDefinitions are
+	// not even asked for then, and what the log has of custom resources is deleted there.
+	CustomResources CustomResources
 	// Pace is the least time between two states of one object in the log, by resource; none where absent. The newest
 	// state is always written, at the latest that much later. Creations and deletions don't wait. Worth it for Leases,
 	// which change every 10 s for each node.
@@ -144,6 +148,11 @@ func (c *Config) Validate() error {
 	return stream.CheckCluster(c.Streams.Cluster)
 }
 
+// mayWant tells whether custom resources of a group may be wanted.
+func (c *Config) mayWant(group string) bool {
+	return slices.ContainsFunc(c.CustomResources, func(p customresource.Pattern) bool { return p.Group == group })
+}
+
 // kinds are those to watch.
 func (c *Config) kinds() ([]objects.Kind, error) {
 	all := objects.Kinds()
@@ -163,19 +172,8 @@ func (c *Config) kinds() ([]objects.Kind, error) {
 
 // rest is how the API server is reached.
 func (c *Config) rest() (*rest.Config, error) {
-	switch {
-	case c.Rest != nil:
+	if c.Rest != nil {
 		return c.Rest, nil
-	case c.Kubeconfig != "":
-		config, err := clientcmd.BuildConfigFromFlags("", c.Kubeconfig)
-		if err != nil {
-			return nil, fmt.Errorf("couldn't use the kubeconfig %s: %w", c.Kubeconfig, err)
-		}
-		return config, nil
 	}
-	config, err := rest.InClusterConfig()
-	if err != nil {
-		return nil, fmt.Errorf("couldn't use the pod's service account, outside of a cluster give --kubeconfig: %w", err)
-	}
-	return config, nil
+	return kubeconfig.Load(c.Kubeconfig, "--kubeconfig")
 }

@@ -47,6 +47,16 @@ func TestConfig(t *testing.T) {
 			t.Errorf("--pace %q was taken", text)
 		}
 	}
+	var custom watcher.CustomResources
+	for _, text := range []string{"foos", ".example.com", "foos..com", "*", "foos.example.com,Foos.example.com"} {
+		if custom.Set(text) == nil {
+			t.Errorf("--custom-resources %q was taken", text)
+		}
+	}
+	custom = nil
+	if err := custom.Set("foos.example.com, *.example.org,,bars.v1.example.com"); err != nil || custom.String() != "foos.example.com,*.example.org,bars.v1.example.com" {
+		t.Errorf("%v, %v", custom.String(), err)
+	}
 	if err := p.Set("pods=1m, leases=30s,"); err != nil || p.String() != "leases=30s,pods=1m0s" {
 		t.Errorf("%v, %v", p.String(), err)
 	}
@@ -57,7 +67,7 @@ func TestFlags(t *testing.T) {
 	fs := pflag.NewFlagSet("state", pflag.ContinueOnError)
 	c.AddFlags(fs)
 	c.AddLeaderElectionFlags(fs)
-	err := fs.Parse(strings.Fields("--resources=nodes,pods --pace=leases=30s --snapshot-events=5 --snapshot-interval=1m --max-buffered-bytes=7 " +
+	err := fs.Parse(strings.Fields("--resources=nodes,pods --custom-resources=foos.example.com --custom-resources=*.example.org --pace=leases=30s --snapshot-events=5 --snapshot-interval=1m --max-buffered-bytes=7 " +
 		"--retry-max-interval=9s --leader-elect --leader-elect-lease-duration=20s --leader-elect-renew-deadline=15s --leader-elect-retry-period=3s " +
 		"--leader-elect-resource-name=n --leader-elect-resource-namespace=ns"))
 	if err != nil {
@@ -65,6 +75,7 @@ func TestFlags(t *testing.T) {
 	}
 	want := watcher.DefaultConfig()
 	want.Resources, want.Pace = []string{"nodes", "pods"}, watcher.Pace{"leases": 30 * time.Second}
+	want.CustomResources = watcher.CustomResources{{Group: "example.com", Version: "*", Kind: "*", Plural: "foos"}, {Group: "example.org", Version: "*", Kind: "*", Plural: "*"}}
 	want.SnapshotEvents, want.SnapshotInterval, want.MaxBuffered, want.RetryLast = 5, time.Minute, 7, 9*time.Second
 	want.LeaderElection = watcher.LeaderElection{Enabled: true, Namespace: "ns", Name: "n",
 		LeaseDuration: 20 * time.Second, RenewDeadline: 15 * time.Second, RetryPeriod: 3 * time.Second}

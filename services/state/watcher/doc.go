@@ -6,6 +6,7 @@
 //
 //	API server --reflector per kind--> feed --entries--> book --appender--> log
 //	log --replay--> book                                 book --chunks----> snapshots
+//	API server --definitions--> discovery: feeds of custom resources, begun and ended
 //
 // The book has, for every object, what the log says of it and what the API server says of it; whatever differs is
 // written. So everything that can go wrong has the same cure. A restart replays the log into a new book, lists, and
@@ -19,6 +20,11 @@
 //   - an object that was deleted and created again under its name is a deletion and then the new object: two states with
 //     different UIDs always have a deletion between them;
 //   - a deletion is never held back.
+//
+// Custom resources, if any are wanted, are kinds like the others, with feeds that come and go with their definitions; a
+// definition touches its own kind alone. What the log has of a custom resource is deleted when the API server is known
+// not to serve it any more, and held for as long as that isn't known. The kinds and whether the API server gives them are
+// told to consumers, too (schemas.Availability).
 //
 // There is one writer at a time. A service that leads has the log to itself: an event of any other writer ends its term
 // (stream.ErrFenced), and with it the book. With leader election the others are hot: they follow the log, so that

@@ -3,21 +3,23 @@ package watcher
 import (
 	"sync"
 
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
 )
 
 // encoding is a watch whose objects are encoded as they come: out come entries. (watch.Filter would do, but for ever
 // hold a goroutine whose reader has gone.)
 type encoding struct {
-	from watch.Interface
-	feed *feed
-	out  chan watch.Event
-	done chan struct{}
-	once sync.Once
+	from       watch.Interface
+	entry      func(runtime.Object) (*entry, error)
+	unreadable func(error) // told of an object that can't be made an entry
+	out        chan watch.Event
+	done       chan struct{}
+	once       sync.Once
 }
 
-func newEncoding(from watch.Interface, f *feed) *encoding {
-	e := &encoding{from: from, feed: f, out: make(chan watch.Event), done: make(chan struct{})}
+func newEncoding(from watch.Interface, entry func(runtime.Object) (*entry, error), unreadable func(error)) *encoding {
+	e := &encoding{from: from, entry: entry, unreadable: unreadable, out: make(chan watch.Event), done: make(chan struct{})}
 	go e.run()
 	return e
 }
@@ -27,10 +29,9 @@ func (e *encoding) run() {
 	for event := range e.from.ResultChan() {
 		switch event.Type {
 		case watch.Added, watch.Modified, watch.Deleted:
-			entry, err := e.feed.entry(event.Object)
+			entry, err := e.entry(event.Object)
 			if err != nil {
-				e.feed.log.Error("a watch event can't be read", "resource", e.feed.kind.Resource, "error", err)
-				e.feed.metrics.leftOut.WithLabelValues(e.feed.kind.Resource, "unreadable").Inc()
+				e.unreadable(err)
 				continue
 			}
 			event.Object = entry

@@ -1,6 +1,7 @@
 package watcher
 
 import (
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -10,7 +11,7 @@ import (
 type entry struct {
 	key             string
 	namespace, name string
-	rv              string
+	uid, rv         string
 	message         message // nil where the book has it already, or where it couldn't be encoded
 }
 
@@ -30,3 +31,20 @@ type entries struct {
 }
 
 func (l *entries) DeepCopyObject() runtime.Object { copied := *l; return &copied }
+
+// entriesOf makes entries of a list's items.
+func entriesOf(list runtime.Object, entry func(runtime.Object) (*entry, error)) (*entries, error) {
+	l, err := meta.ListAccessor(list)
+	if err != nil {
+		return nil, err
+	}
+	page := &entries{ListMeta: metav1.ListMeta{
+		ResourceVersion: l.GetResourceVersion(), Continue: l.GetContinue(), RemainingItemCount: l.GetRemainingItemCount(),
+	}}
+	err = meta.EachListItem(list, func(obj runtime.Object) error {
+		e, err := entry(obj)
+		page.Items = append(page.Items, e)
+		return err
+	})
+	return page, err
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"sync"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -26,12 +27,16 @@ type feed struct {
 	book    *book
 	shelf   *shelf
 	kind    objects.Kind
+	name    string // of the kind, in metrics and logs
 	encoder *objects.Encoder
 	source  source
 	health  *health
 	metrics *metrics
 	log     *slog.Logger
 	backoff wait.Backoff
+
+	mu    sync.Mutex // held while the book is told something
+	ended bool       // nothing is told any more
 }
 
 // source lists and watches the objects of one kind.
@@ -47,13 +52,32 @@ func backoffOf(first, last time.Duration) wait.Backoff {
 }
 
 // run lists and watches until ctx ends.
-func (f *feed) run(ctx context.Context) {
+func (f *feed) run(ctx context.Context) { reflect(ctx, f.name, f, f, f.backoff) }
+
+// end makes the feed tell nothing any more, though its reflector may go on for a moment after its context has ended.
+func (f *feed) end() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.ended = true
+}
+
+// tell tells the book something, unless the feed has ended.
+func (f *feed) tell(what func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.ended {
+		what()
+	}
+}
+
+// reflect keeps a store as a source says until ctx ends.
+func reflect(ctx context.Context, name string, from source, store cache.ReflectorStore, backoff wait.Backoff) {
 	// What the reflector would log is told by health, once and in our words.
 	ctx = klog.NewContext(ctx, klog.Logger{})
 	logger := klog.FromContext(ctx)
-	lw := &cache.ListWatch{ListWithContextFunc: f.list, WatchFuncWithContext: f.watch}
-	r := cache.NewReflectorWithOptions(lw, nil, f, cache.ReflectorOptions{
-		Logger: &logger, Name: f.kind.Resource, TypeDescription: f.kind.Resource, Backoff: &f.backoff,
+	lw := &cache.ListWatch{ListWithContextFunc: from.list, WatchFuncWithContext: from.watch}
+	r := cache.NewReflectorWithOptions(lw, nil, store, cache.ReflectorOptions{
+		Logger: &logger, Name: name, TypeDescription: name, Backoff: &backoff,
 	})
 	r.RunWithContext(ctx)
 }
@@ -65,33 +89,24 @@ func (f *feed) list(ctx context.Context, options metav1.ListOptions) (runtime.Ob
 		options.ResourceVersion = ""
 	}
 	list, err := f.source.list(ctx, options)
-	f.health.heard(f.kind.Resource, "list", err)
+	f.health.heard(f.name, "list", err)
 	if err != nil {
 		return nil, unretriable(err)
 	}
-	l, err := meta.ListAccessor(list)
-	if err != nil {
-		return nil, err
-	}
-	page := &entries{ListMeta: metav1.ListMeta{
-		ResourceVersion: l.GetResourceVersion(), Continue: l.GetContinue(), RemainingItemCount: l.GetRemainingItemCount(),
-	}}
-	err = meta.EachListItem(list, func(obj runtime.Object) error {
-		e, err := f.entry(obj)
-		page.Items = append(page.Items, e)
-		return err
-	})
-	return page, err
+	return entriesOf(list, f.entry)
 }
 
 // watch watches from a resource version on, or lists by a stream first.
 func (f *feed) watch(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
 	w, err := f.source.watch(ctx, options)
-	f.health.heard(f.kind.Resource, "watch", err)
+	f.health.heard(f.name, "watch", err)
 	if err != nil {
 		return nil, unretriable(err)
 	}
-	return newEncoding(w, f), nil
+	return newEncoding(w, f.entry, func(err error) {
+		f.log.Error("a watch event can't be read", "resource", f.name, "error", err)
+		f.metrics.leftOut.WithLabelValues(f.name, "unreadable").Inc()
+	}), nil
 }
 
 // entry is what stays of an object.
@@ -100,16 +115,16 @@ func (f *feed) entry(obj runtime.Object) (*entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &entry{key: keyOf(m.GetNamespace(), m.GetName()), namespace: m.GetNamespace(), name: m.GetName(), rv: m.GetResourceVersion()}
-	if f.book.holds(f.shelf, e.key, string(m.GetUID()), e.rv) {
-		f.metrics.unchanged.WithLabelValues(f.kind.Resource).Inc()
+	e := &entry{key: keyOf(m.GetNamespace(), m.GetName()), namespace: m.GetNamespace(), name: m.GetName(), uid: string(m.GetUID()), rv: m.GetResourceVersion()}
+	if f.book.holds(f.shelf, e.key, e.uid, e.rv) {
+		f.metrics.unchanged.WithLabelValues(f.name).Inc()
 		return e, nil
 	}
 	e.message, err = f.encoder.Message(obj, schemas.Applied, f.book.now())
 	if err != nil {
 		// The object exists: what the log says of it stays, and it doesn't vanish.
-		f.metrics.leftOut.WithLabelValues(f.kind.Resource, "encode").Inc()
-		f.log.Error("an object can't be encoded, its newest state is missing in the log", "resource", f.kind.Resource, "object", e.key, "error", err)
+		f.metrics.leftOut.WithLabelValues(f.name, "encode").Inc()
+		f.log.Error("an object can't be encoded, its newest state is missing in the log", "resource", f.name, "object", e.key, "error", err)
 	}
 	return e, nil
 }
@@ -131,7 +146,7 @@ func (f *feed) Add(obj any) error { return f.Update(obj) }
 func (f *feed) Update(obj any) error {
 	e, err := entryOf(obj)
 	if err == nil {
-		f.book.observe(f.shelf, e.key, e.message)
+		f.tell(func() { f.book.observe(f.shelf, e.key, e.message) })
 	}
 	return err
 }
@@ -140,27 +155,34 @@ func (f *feed) Update(obj any) error {
 func (f *feed) Delete(obj any) error {
 	e, err := entryOf(obj)
 	if err == nil {
-		f.book.vanish(f.shelf, e.key)
+		f.tell(func() { f.book.vanish(f.shelf, e.key) })
 	}
 	return err
 }
 
 // Replace takes a list, whole.
 func (f *feed) Replace(list []any, _ string) error {
-	all := make([]*entry, 0, len(list))
-	for _, obj := range list {
-		e, err := entryOf(obj)
-		if err != nil {
-			return err
-		}
-		all = append(all, e)
+	all, err := allOf(list)
+	if err == nil {
+		f.tell(func() { f.book.replace(f.shelf, all) })
 	}
-	f.book.replace(f.shelf, all)
-	return nil
+	return err
 }
 
 // Resync has nothing to do: the book is never behind its feeds.
 func (f *feed) Resync() error { return nil }
+
+func allOf(list []any) ([]*entry, error) {
+	all := make([]*entry, 0, len(list))
+	for _, obj := range list {
+		e, err := entryOf(obj)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, e)
+	}
+	return all, nil
+}
 
 func entryOf(obj any) (*entry, error) {
 	e, ok := obj.(*entry)

@@ -59,7 +59,8 @@ func (m message) identity() (uid, rv string) {
 	return h.uid, h.rv
 }
 
-// same tells whether both messages say the same of an object: nothing, or the same state of the same object.
+// same tells whether both messages say the same of an object: nothing, or the same state of the same object, written as
+// the same version of its kind writes it.
 func (m message) same(other message) bool {
 	if m == nil || other == nil {
 		return m == nil && other == nil
@@ -67,9 +68,9 @@ func (m message) same(other message) bool {
 	if &m[0] == &other[0] {
 		return true
 	}
-	uid, rv := m.identity()
-	otherUID, otherRV := other.identity()
-	return uid == otherUID && rv == otherRV
+	a, _ := m.head()
+	b, _ := other.head()
+	return a.uid == b.uid && a.rv == b.rv && a.version == b.version && a.kind == b.kind
 }
 
 // deletion is the message that says that m's object is gone.

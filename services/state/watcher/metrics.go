@@ -7,15 +7,17 @@ import (
 
 // metrics are those of the service.
 type metrics struct {
-	events    *prometheus.CounterVec // resource, operation
-	unchanged *prometheus.CounterVec // resource
-	leftOut   *prometheus.CounterVec // resource, reason
-	shrunk    *prometheus.CounterVec // resource
-	requests  *prometheus.CounterVec // resource, verb, result
-	terms     *prometheus.CounterVec // reason
-	snapshots *prometheus.CounterVec // result
-	overflows prometheus.Counter
-	leader    prometheus.Gauge
+	events         *prometheus.CounterVec // resource, operation
+	unchanged      *prometheus.CounterVec // resource
+	leftOut        *prometheus.CounterVec // resource, reason
+	shrunk         *prometheus.CounterVec // resource
+	requests       *prometheus.CounterVec // resource, verb, result
+	terms          *prometheus.CounterVec // reason
+	snapshots      *prometheus.CounterVec // result
+	availabilities *prometheus.CounterVec // result
+	overflows      prometheus.Counter
+	leader         prometheus.Gauge
+	unusable       prometheus.Gauge
 
 	availability *prometheus.GaugeVec // resource, reason
 }
@@ -34,14 +36,16 @@ func newMetrics(reg prometheus.Registerer, s *Service) *metrics {
 		unchanged: counter("unchanged_total", "Objects of a list or watch that the log had already, and that were not written again.", "resource"),
 		leftOut: counter("left_out_total", "States of objects that are not in the log: paced and behind were overtaken by a newer state; encode, too_large, subject and unreadable could not be written.",
 			"resource", "reason"),
-		shrunk:    counter("shrunk_total", "Objects that were written without their largest fields, since the NATS server takes no message of their size.", "resource"),
-		requests:  counter("requests_total", "Lists and watches that were asked of the API server.", "resource", "verb", "result"),
-		terms:     counter("terms_total", "Terms as the log's writer that were ended, by the reason.", "reason"),
-		snapshots: counter("snapshots_total", "Snapshots that were tried.", "result"),
-		overflows: f.NewCounter(prometheus.CounterOpts{Name: "headwater_state_overflows_total", Help: "Times that the writer's buffer was full, so that only the newest state of each object is kept for it."}),
-		leader:    f.NewGauge(prometheus.GaugeOpts{Name: "headwater_state_leader", Help: "1 while this process may write to the log."}),
+		shrunk:         counter("shrunk_total", "Objects that were written without their largest fields, since the NATS server takes no message of their size.", "resource"),
+		requests:       counter("requests_total", "Lists and watches that were asked of the API server.", "resource", "verb", "result"),
+		terms:          counter("terms_total", "Terms as the log's writer that were ended, by the reason.", "reason"),
+		snapshots:      counter("snapshots_total", "Snapshots that were tried.", "result"),
+		availabilities: counter("availability_published_total", "Messages that tell consumers which kinds are available.", "result"),
+		overflows:      f.NewCounter(prometheus.CounterOpts{Name: "headwater_state_overflows_total", Help: "Times that the writer's buffer was full, so that only the newest state of each object is kept for it."}),
+		leader:         f.NewGauge(prometheus.GaugeOpts{Name: "headwater_state_leader", Help: "1 while this process may write to the log."}),
+		unusable:       f.NewGauge(prometheus.GaugeOpts{Name: "headwater_state_unusable_definitions", Help: "CustomResourceDefinitions that are wanted and can't be read, so that their custom resources are left as they are."}),
 		availability: f.NewGaugeVec(prometheus.GaugeOpts{Name: "headwater_state_resource_available",
-			Help: "1 when the API server gives the kind, else 0 with the reason: pending, forbidden, unauthorized, not_found, unreachable, overloaded or error."},
+			Help: "1 when the API server gives the kind (custom resources: plural.group), else 0 with the reason: pending, forbidden, unauthorized, not_found, unreachable, overloaded or error."},
 			[]string{"resource", "reason"}),
 	}
 	gauge("queued_objects", "Objects whose newest state waits for room in the writer's buffer.", func() float64 { return float64(s.stats().queued) })
@@ -55,12 +59,17 @@ func newMetrics(reg prometheus.Registerer, s *Service) *metrics {
 
 // available sets a kind's availability.
 func (m *metrics) available(resource string, ok bool, reason string) {
-	m.availability.DeletePartialMatch(prometheus.Labels{"resource": resource})
+	m.gone(resource)
 	value := 0.0
 	if ok {
 		value = 1
 	}
 	m.availability.WithLabelValues(resource, reason).Set(value)
+}
+
+// gone removes a kind's availability.
+func (m *metrics) gone(resource string) {
+	m.availability.DeletePartialMatch(prometheus.Labels{"resource": resource})
 }
 
 // objectsCollector counts the objects when it is asked.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -26,6 +27,10 @@ type Service struct {
 	health   *health
 	metrics  *metrics
 
+	custom      *customClients // nil where no custom resources are wanted
+	definitions source         // of CustomResourceDefinitions
+	unpublished chan struct{}  // gets a token when a kind's availability has changed
+
 	book  atomic.Pointer[book]         // of the term, or of the one who stands by
 	ready atomic.Pointer[func() error] // says why the service isn't ready
 }
@@ -36,7 +41,7 @@ func New(cfg Config) (*Service, error) {
 		return nil, err
 	}
 	cfg = cfg.complete()
-	s := &Service{cfg: cfg, log: cfg.Log, encoders: map[string]*objects.Encoder{}}
+	s := &Service{cfg: cfg, log: cfg.Log, encoders: map[string]*objects.Encoder{}, sources: map[string]source{}, unpublished: make(chan struct{}, 1)}
 	var err error
 	if s.kinds, err = cfg.kinds(); err != nil {
 		return nil, err
@@ -44,18 +49,29 @@ func New(cfg Config) (*Service, error) {
 	if s.rest, err = cfg.rest(); err != nil {
 		return nil, err
 	}
-	if s.sources, err = sources(s.rest, s.kinds); err != nil {
+	clients, err := newClients(s.rest)
+	if err != nil {
 		return nil, err
 	}
-	var resources []string
 	for _, kind := range s.kinds {
 		if s.encoders[kind.Resource], err = objects.NewEncoder(kind); err != nil {
 			return nil, err
 		}
-		resources = append(resources, kind.Resource)
+		if s.sources[kind.Resource], err = clients.source(kind); err != nil {
+			return nil, err
+		}
+	}
+	watched := s.kinds
+	if len(cfg.CustomResources) > 0 {
+		if s.custom, err = newCustomClients(clients); err != nil {
+			return nil, err
+		}
+		s.definitions = &definitionSource{s.custom.metadata}
+		watched = append(slices.Clone(watched), definitionsKind())
 	}
 	s.metrics = newMetrics(cfg.Registry, s)
-	s.health = newHealth(resources, s.metrics, s.log, func() {
+	s.health = newHealth(watched, s.metrics, s.log, func() {
+		signal(s.unpublished)
 		if b := s.book.Load(); b != nil {
 			signal(b.moved)
 		}
@@ -130,7 +146,11 @@ func (s *Service) replay(name string, whole func(*book)) stream.ReplayConfig {
 	return stream.ReplayConfig{
 		Conn: s.cfg.Conn, Cluster: s.cfg.Streams.Cluster, Name: name, Workers: runtime.GOMAXPROCS(0),
 		Log: s.log, Registry: s.cfg.Registry,
-		Begin: func() stream.Sink { return newBook(s.cfg.Streams.Cluster, s.kinds, s.cfg.Pace, s.metrics, s.log) },
+		Begin: func() stream.Sink {
+			b := newBook(s.cfg.Streams.Cluster, s.kinds, s.cfg.Pace, s.metrics, s.log)
+			b.custom = s.cfg.mayWant
+			return b
+		},
 		Whole: func(sink stream.Sink, _ stream.Position) {
 			if b, ok := sink.(*book); ok {
 				whole(b)

@@ -19,8 +19,14 @@ import (
 // protobuf is how built-in kinds travel from the API server.
 const protobuf = "application/vnd.kubernetes.protobuf"
 
-// sources makes what lists and watches the kinds: a client for each group and version, over one connection.
-func sources(config *rest.Config, kinds []objects.Kind) (map[string]source, error) {
+// clients makes what lists and watches kinds: a client for each group and version, over one connection.
+type clients struct {
+	config *rest.Config
+	http   *http.Client
+	typed  map[schema.GroupVersion]rest.Interface
+}
+
+func newClients(config *rest.Config) (*clients, error) {
 	config = rest.CopyConfig(config)
 	config.ContentType = protobuf
 	config.AcceptContentTypes = protobuf + ",application/json"
@@ -36,22 +42,25 @@ func sources(config *rest.Config, kinds []objects.Kind) (map[string]source, erro
 	if err != nil {
 		return nil, fmt.Errorf("couldn't use the credentials for the API server: %w", err)
 	}
-	clients := map[schema.GroupVersion]rest.Interface{}
-	all := map[string]source{}
-	for _, kind := range kinds {
-		gv := kind.GVK().GroupVersion()
-		if clients[gv] == nil {
-			if clients[gv], err = clientFor(config, gv, client); err != nil {
-				return nil, fmt.Errorf("couldn't make a client for %s: %w", gv, err)
-			}
+	return &clients{config: config, http: client, typed: map[schema.GroupVersion]rest.Interface{}}, nil
+}
+
+// source makes that of a kind of the table.
+func (c *clients) source(kind objects.Kind) (source, error) {
+	gv := kind.GVK().GroupVersion()
+	client := c.typed[gv]
+	if client == nil {
+		var err error
+		if client, err = clientFor(c.config, gv, c.http); err != nil {
+			return nil, fmt.Errorf("couldn't make a client for %s: %w", gv, err)
 		}
-		list, err := scheme.Scheme.New(gv.WithKind(kind.Kind + "List"))
-		if err != nil {
-			return nil, fmt.Errorf("couldn't make a list of %s: %w", kind.Resource, err)
-		}
-		all[kind.Resource] = &restSource{client: clients[gv], resource: kind.Resource, newList: func() runtime.Object { return list.DeepCopyObject() }}
+		c.typed[gv] = client
 	}
-	return all, nil
+	list, err := scheme.Scheme.New(gv.WithKind(kind.Kind + "List"))
+	if err != nil {
+		return nil, fmt.Errorf("couldn't make a list of %s: %w", kind.Name(), err)
+	}
+	return &restSource{client: client, resource: kind.Resource, newList: func() runtime.Object { return list.DeepCopyObject() }}, nil
 }
 
 func clientFor(config *rest.Config, gv schema.GroupVersion, client *http.Client) (rest.Interface, error) {

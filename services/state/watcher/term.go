@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/headwater-metrics/headwater/services/internal/objects"
 	"github.com/headwater-metrics/headwater/services/internal/stream"
 )
 
@@ -19,9 +20,10 @@ const flushTime = 2 * time.Second
 // term is the time in which this process writes to the log, with one book.
 type term struct {
 	*Service
-	book     *book
-	appender *stream.Appender
-	synced   chan struct{} // closed once everything was listed, written and acknowledged
+	book      *book
+	appender  *stream.Appender
+	discovery *discovery    // nil where no custom resources are wanted
+	synced    chan struct{} // closed once everything was listed, written and acknowledged
 }
 
 // term writes until ctx ends or the log is another's. mayWrite ends before ctx does where only the Lease is lost. follower
@@ -75,13 +77,20 @@ const messageRoom = 512
 func (t *term) run(ctx, mayWrite context.Context) {
 	working, stop := context.WithCancel(mayWrite)
 	defer stop()
+	var running sync.WaitGroup
+	if t.custom != nil {
+		t.discovery = newDiscovery(t, &running)
+	}
 	t.Service.book.Store(t.book)
 	t.setReady(t.why)
 	t.book.lead(t.appender, t.cfg.Conn.MaxPayload()-messageRoom)
-	var running sync.WaitGroup
 	for _, f := range t.feeds() {
 		running.Go(func() { f.run(working) })
 	}
+	if t.discovery != nil {
+		running.Go(func() { t.discovery.run(working) })
+	}
+	running.Go(func() { t.availability(working) })
 	running.Go(func() { t.drain(working) })
 	running.Go(func() { t.sync(working) })
 	running.Go(func() { t.snapshots(working) })
@@ -113,17 +122,22 @@ func (t *term) run(ctx, mayWrite context.Context) {
 	}
 }
 
-// feeds makes those of all kinds.
+// feeds makes those of all kinds of the table.
 func (t *term) feeds() []*feed {
 	var all []*feed
 	for _, kind := range t.kinds {
-		all = append(all, &feed{
-			book: t.book, shelf: t.book.shelves[shelfKey{kind.Group, kind.Resource}], kind: kind, encoder: t.encoders[kind.Resource],
-			source: t.sources[kind.Resource], health: t.health, metrics: t.metrics, log: t.log,
-			backoff: backoffOf(t.cfg.RetryFirst, t.cfg.RetryLast),
-		})
+		all = append(all, t.feed(kind, t.book.shelves[shelfKey{kind.Group, kind.Resource}], t.encoders[kind.Resource], t.sources[kind.Resource]))
 	}
 	return all
+}
+
+// feed makes that of one kind.
+func (t *term) feed(kind objects.Kind, shelf *shelf, encoder *objects.Encoder, source source) *feed {
+	return &feed{
+		book: t.book, shelf: shelf, kind: kind, name: kind.Name(), encoder: encoder,
+		source: source, health: t.health, metrics: t.metrics, log: t.log,
+		backoff: backoffOf(t.cfg.RetryFirst, t.cfg.RetryLast),
+	}
 }
 
 // drain writes what had no room in the writer's buffer, as soon as half of it is free.
@@ -160,10 +174,21 @@ func (t *term) pace(ctx context.Context) {
 	}
 }
 
+// unsynced lists what was not listed yet, and tells how many kinds are watched.
+func (t *term) unsynced() (names []string, watched int) {
+	settled := t.discovery == nil || t.discovery.settled.Load() // before the book: what is found settles on its shelves first
+	names, watched = t.book.unsynced()
+	if !settled {
+		names = append(names, definitionsName)
+		watched++
+	}
+	return names, watched
+}
+
 // listed tells whether all kinds were listed that may be, and at least one.
 func (t *term) listed() bool {
-	unsynced := t.book.unsynced()
-	return len(unsynced) < len(t.kinds) && len(t.health.blocking(unsynced)) == 0
+	unsynced, watched := t.unsynced()
+	return len(unsynced) < watched && len(t.health.blocking(unsynced)) == 0
 }
 
 // why says why the service isn't ready.
@@ -173,11 +198,11 @@ func (t *term) why() error {
 		return nil
 	default:
 	}
-	unsynced := t.book.unsynced()
+	unsynced, watched := t.unsynced()
 	if missing := t.health.blocking(unsynced); len(missing) > 0 {
 		return t.health.said(missing)
 	}
-	if len(unsynced) == len(t.kinds) {
+	if len(unsynced) == watched {
 		return errors.New("the API server allows none of the kinds: give the service a ClusterRole with the verbs list and watch")
 	}
 	events, _ := t.appender.Buffered()

@@ -46,6 +46,8 @@ type world struct {
 	nats  *natsServer
 	conn  *stream.Conn
 	front *front
+
+	wanted []customKind // custom resources that truth tells of
 }
 
 func newWorld(t testing.TB) *world {
@@ -227,7 +229,7 @@ func hasLabels(m *dto.Metric, labels []string) bool {
 }
 
 // state is what the log, or the API server, says of an object.
-type state struct{ UID, ResourceVersion string }
+type state struct{ UID, ResourceVersion, Version string }
 
 // truth is what the API server has, by the objects' subjects.
 func (w *world) truth() map[string]state {
@@ -241,12 +243,15 @@ func (w *world) truth() map[string]state {
 		err := w.store.Each(res, "", func(obj runtime.Object) bool {
 			m := obj.(metav1.Object)
 			subject := schemas.ObjectSubject{Cluster: cluster, Group: kind.Group, Resource: kind.Resource, Namespace: m.GetNamespace(), Name: m.GetName()}
-			all[subject.String()] = state{string(m.GetUID()), m.GetResourceVersion()}
+			all[subject.String()] = state{string(m.GetUID()), m.GetResourceVersion(), kind.Version}
 			return true
 		})
 		if err != nil {
 			w.t.Fatal(err)
 		}
+	}
+	for _, kind := range w.wanted {
+		w.customTruth(kind, all)
 	}
 	return all
 }
@@ -269,7 +274,7 @@ func (v *view) Apply(e stream.Event) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	before, existed := v.states[e.Subject]
-	now := state{c.UID, c.ResourceVersion}
+	now := state{c.UID, c.ResourceVersion, c.APIVersion}
 	if e.Snapshot {
 		v.snapshot++
 	} else {

@@ -91,7 +91,7 @@ func (b *book) write(r *record) error {
 
 func (b *book) count(r *record, operation string) {
 	b.written++
-	b.metrics.events.WithLabelValues(r.shelf.kind.Resource, operation).Inc()
+	b.metrics.events.WithLabelValues(r.shelf.name, operation).Inc()
 }
 
 // shrink leaves the largest fields of an object out.
@@ -103,9 +103,9 @@ func (b *book) shrink(r *record) error {
 	if err := objects.Fit(&c, b.limit); err != nil {
 		return err
 	}
-	b.metrics.shrunk.WithLabelValues(r.shelf.kind.Resource).Inc()
+	b.metrics.shrunk.WithLabelValues(r.shelf.name).Inc()
 	b.logger.Warn("an object is larger than the NATS server takes, its largest fields are left out; raise the server's max_payload to have them",
-		"resource", r.shelf.kind.Resource, "object", r.key, "bytes", len(r.seen), "limit", b.limit, "dropped", c.Dropped)
+		"resource", r.shelf.name, "object", r.key, "bytes", len(r.seen), "limit", b.limit, "dropped", c.Dropped)
 	r.seen = c.Marshal()
 	return nil
 }
@@ -116,6 +116,6 @@ func (b *book) refused(r *record, err error) {
 	if errors.Is(err, stream.ErrSubject) {
 		reason = "subject"
 	}
-	b.metrics.leftOut.WithLabelValues(r.shelf.kind.Resource, reason).Inc()
-	b.logger.Error("an object can't be written to the log", "resource", r.shelf.kind.Resource, "object", r.key, "error", err)
+	b.metrics.leftOut.WithLabelValues(r.shelf.name, reason).Inc()
+	b.logger.Error("an object can't be written to the log", "resource", r.shelf.name, "object", r.key, "error", err)
 }

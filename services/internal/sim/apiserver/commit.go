@@ -46,6 +46,9 @@ func (s *Store) write(c *collection, old *item, typed object) (runtime.Object, e
 		}
 		accessor.SetCreationTimestamp(created)
 	}
+	if c.res == definitions {
+		establish(typed)
+	}
 	kind := watch.Added
 	if old != nil {
 		same, err := newItem(typed, old.version)
@@ -65,6 +68,9 @@ func (s *Store) write(c *collection, old *item, typed object) (runtime.Object, e
 	c.items[it.key], c.sorted = it, nil
 	s.record(c, event{Type: kind, version: s.version, now: it, old: old})
 	s.notify(c, kind, typed)
+	if c.res == definitions {
+		s.define(typed)
+	}
 	typed.GetObjectKind().SetGroupVersionKind(c.res.GVK())
 	// The labels are shared with the item, which readers hold without a lock.
 	return typed.DeepCopyObject(), nil
@@ -99,7 +105,7 @@ func (s *Store) collectionOf(obj runtime.Object) (*collection, object, error) {
 		return nil, nil, fmt.Errorf("couldn't keep a %T: the type has no protobuf encoding", obj)
 	}
 	c, ok := s.byKind[kinds[0].GroupKind()]
-	if !ok || c.res.Version != kinds[0].Version {
+	if !ok || !c.defined && c.res.Version != kinds[0].Version {
 		return nil, nil, errors.NewBadRequest(fmt.Sprintf("%s isn't served", kinds[0]))
 	}
 	return c, typed, nil

@@ -72,7 +72,7 @@ func (s *Server) discover(w http.ResponseWriter, r *http.Request, q request) {
 // groups lists every group that is served but the core one, which has no name.
 func (s *Server) groups() []metav1.APIGroup {
 	versions := map[string][]string{}
-	for _, res := range resources {
+	for _, res := range s.store.served() {
 		if res.Group != "" && !slices.Contains(versions[res.Group], res.Version) {
 			versions[res.Group] = append(versions[res.Group], res.Version)
 		}
@@ -104,7 +104,7 @@ func (s *Server) groups() []metav1.APIGroup {
 // resourceList lists the resources of a group and version, with their subresources.
 func (s *Server) resourceList(gv schema.GroupVersion) *metav1.APIResourceList {
 	list := &metav1.APIResourceList{TypeMeta: metav1.TypeMeta{Kind: "APIResourceList", APIVersion: "v1"}, GroupVersion: gv.String()}
-	for _, res := range resources {
+	for _, res := range s.store.served() {
 		if res.Group != gv.Group || res.Version != gv.Version || s.store.isHidden(res) {
 			continue
 		}
@@ -151,7 +151,7 @@ func (s *Server) openapi(w http.ResponseWriter, r *http.Request) {
 		s.openapiV2(w, r)
 	case "/openapi/v3":
 		paths := map[string]any{}
-		for _, res := range resources {
+		for _, res := range s.store.served() {
 			at := "apis/" + res.Group + "/" + res.Version
 			if res.Group == "" {
 				at = "api/v1"
@@ -171,7 +171,7 @@ func (s *Server) openapiPaths(path string) map[string]any {
 	parameter := func(name string) map[string]any {
 		return map[string]any{"name": name, "in": "query", "schema": map[string]any{"type": "string", "uniqueItems": true}}
 	}
-	for _, res := range resources {
+	for _, res := range s.store.served() {
 		at := "/apis/" + res.Group + "/" + res.Version
 		if res.Group == "" {
 			at = "/api/v1"

@@ -35,16 +35,10 @@ func (s *Store) EndWatches(res *Resource, status *metav1.Status) int {
 	defer s.mu.Unlock()
 	count := 0
 	for _, c := range s.byName {
-		if res != nil && c.res != res {
+		if res != nil && (c.res == nil || c.res.GR() != res.GR()) {
 			continue
 		}
-		for w := range c.watchers {
-			select {
-			case w.end <- status:
-				count++
-			default:
-			}
-		}
+		count += c.endWatches(status)
 	}
 	return count
 }

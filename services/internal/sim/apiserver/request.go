@@ -29,7 +29,7 @@ var verbs = map[string]string{
 }
 
 // parse reads /api/v1/... and /apis/GROUP/VERSION/..., with [namespaces/NAMESPACE/]RESOURCE[/NAME[/SUBRESOURCE]].
-func parse(r *http.Request, query url.Values) request {
+func parse(r *http.Request, query url.Values, row func(group, version, name string) *Resource) request {
 	out := request{verb: strings.ToLower(r.Method)}
 	segments := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
 	prefix := 0
@@ -55,10 +55,8 @@ func parse(r *http.Request, query url.Values) request {
 	if len(rest) > 2 {
 		out.subresource = strings.Join(rest[2:], "/")
 	}
-	for _, res := range resources {
-		if res.Name == out.resource && res.Group == out.group && res.Version == out.version && (res.Namespaced || out.namespace == "") {
-			out.res = res
-		}
+	if res := row(out.group, out.version, out.resource); res != nil && (res.Namespaced || out.namespace == "") {
+		out.res = res
 	}
 	out.verb = verbs[r.Method]
 	if r.Method == http.MethodGet || r.Method == http.MethodHead {

@@ -21,6 +21,8 @@ type Resource struct {
 	All bool
 	// Scale gives it the scale subresource, Status the status subresource.
 	Scale, Status bool
+	// custom: its objects have no type of their own, see Custom.
+	custom bool
 }
 
 // resources is everything that is served: the 39 resources of the kube-state-metrics contract, and events, because
@@ -100,6 +102,11 @@ type object interface {
 
 // newObject makes an empty object of the row's kind. The table's test makes one of every row.
 func (r *Resource) newObject() (object, error) {
+	if r.custom {
+		c := &Custom{}
+		c.SetGroupVersionKind(r.GVK())
+		return c, nil
+	}
 	made, err := scheme.Scheme.New(r.GVK())
 	if err != nil {
 		return nil, fmt.Errorf("couldn't make a %s: %w", r.Kind, err)

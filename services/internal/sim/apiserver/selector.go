@@ -120,7 +120,7 @@ func (r *Resource) hasField(label string) bool {
 		return true
 	}
 	_, ok := extra[r.Kind][label]
-	return ok
+	return ok && !r.custom
 }
 
 // itemFields answers field selectors for one item, and decodes it only for the rare fields.

@@ -56,6 +56,8 @@ type Server struct {
 
 	// watchList says whether streaming lists are offered.
 	watchList atomic.Bool
+	// asked counts the requests.
+	asked requests
 	// metrics is who serves metrics.k8s.io; nil when nobody does.
 	metrics atomic.Pointer[aggregate]
 
@@ -140,7 +142,11 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, errors.NewBadRequest(err.Error()))
 		return
 	}
-	q := parse(r, query)
+	q := parse(r, query, s.store.row)
+	if q.res != nil && q.res.custom {
+		r = jsonOnly(r)
+	}
+	s.asked.add(r, q)
 	attributes := q.attributes(r.URL.Path)
 	if !open[r.URL.Path] && !s.users.Authorize(user, attributes) && !selfReview(q) {
 		s.fail(w, r, forbidden(user, attributes))
@@ -243,10 +249,13 @@ func (s *Server) plain(w http.ResponseWriter, r *http.Request) {
 		io.WriteString(w, "ok")
 	case path == "/version":
 		s.writeVersion(w)
+	case path == "/metrics":
+		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+		s.asked.write(w)
 	case strings.HasPrefix(path, "/openapi/"):
 		s.openapi(w, r)
 	case path == "/":
-		s.writeDocument(w, map[string]any{"paths": []string{"/api", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"}})
+		s.writeDocument(w, map[string]any{"paths": []string{"/api", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"}})
 	default:
 		http.NotFound(w, r)
 	}

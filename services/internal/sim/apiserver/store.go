@@ -40,8 +40,11 @@ type Change struct {
 
 // collection is all objects of one resource, guarded by Store.mu.
 type collection struct {
-	res   *Resource
-	items map[string]*item
+	res *Resource
+	// defined: a custom resource. rows are its versions that are served, of which res is the stored one.
+	defined bool
+	rows    []*Resource
+	items   map[string]*item
 	// sorted is items by key, nil when it has to be made anew. A slice that was handed out never changes.
 	sorted []*item
 	// events is the history; older ones are dropped.
@@ -67,7 +70,7 @@ type event struct {
 // NewStore makes an empty store that keeps at least window events of each resource.
 func NewStore(window int) *Store {
 	s := &Store{window: window, byName: map[schema.GroupResource]*collection{}, byKind: map[schema.GroupKind]*collection{}}
-	for _, res := range resources {
+	for _, res := range append(slices.Clone(resources), definitions) {
 		c := &collection{res: res, items: map[string]*item{}, changed: make(chan struct{}), watchers: map[*watcher]struct{}{}}
 		s.byName[res.GR()] = c
 		s.byKind[res.GVK().GroupKind()] = c
@@ -246,6 +249,9 @@ func (s *Store) Delete(res *Resource, namespace, name string, uid types.UID) (ru
 	c.sorted = nil
 	s.record(c, event{Type: watch.Deleted, version: s.version, now: last, old: old})
 	s.notify(c, watch.Deleted, obj)
+	if custom, ok := obj.(*Custom); ok && c.res == definitions {
+		return obj, s.undefine(custom)
+	}
 	return obj, nil
 }
 

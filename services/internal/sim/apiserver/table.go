@@ -139,7 +139,7 @@ func newTable(f format, res *Resource, items []*item, listMeta metav1.ListMeta, 
 		ListMeta: listMeta,
 		Rows:     make([]metav1.TableRow, 0, len(items)),
 	}
-	all := append([]column{{name: "Name", cell: func(obj runtime.Object) any { return accessorOf(obj).GetName() }}}, columns[res.Kind]...)
+	all := append([]column{{name: "Name", cell: func(obj runtime.Object) any { return accessorOf(obj).GetName() }}}, res.columns()...)
 	if !slices.ContainsFunc(all, func(c column) bool { return c.name == age.name }) {
 		at := slices.IndexFunc(all, func(c column) bool { return c.priority > 0 })
 		if at < 0 {
@@ -167,6 +167,14 @@ func newTable(f format, res *Resource, items []*item, listMeta metav1.ListMeta, 
 		t.Rows = append(t.Rows, row)
 	}
 	return t, nil
+}
+
+// columns are those of a kind of the table; custom resources have none, whatever their kind is called.
+func (r *Resource) columns() []column {
+	if r.custom {
+		return nil
+	}
+	return columns[r.Kind]
 }
 
 func (c column) definition() metav1.TableColumnDefinition {

@@ -47,7 +47,7 @@ func (s *Server) createObject(w http.ResponseWriter, r *http.Request, f format, 
 	accessor.SetUID("")
 	accessor.SetCreationTimestamp(metav1.Time{})
 	accessor.SetGeneration(0)
-	if field(obj, "Spec").IsValid() {
+	if hasSpec(obj) {
 		accessor.SetGeneration(1)
 	}
 	if s.admit != nil {
@@ -225,7 +225,13 @@ func (s *Server) deleteCollection(w http.ResponseWriter, r *http.Request, q requ
 
 // readObject reads the object of a create or an update, which must fit the path.
 func (s *Server) readObject(r *http.Request, q request) (runtime.Object, error) {
-	obj, err := s.read(r, q.res.GVK())
+	var obj runtime.Object
+	var err error
+	if q.res.custom {
+		obj, err = readCustom(r, q.res.GVK())
+	} else {
+		obj, err = s.read(r, q.res.GVK())
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -307,7 +313,18 @@ func field(obj runtime.Object, name string) reflect.Value {
 	return reflect.ValueOf(obj).Elem().FieldByName(name)
 }
 
+func hasSpec(obj runtime.Object) bool {
+	if c, ok := obj.(*Custom); ok {
+		return c.Object["spec"] != nil
+	}
+	return field(obj, "Spec").IsValid()
+}
+
 func specChanged(old, changed runtime.Object) bool {
+	if from, ok := old.(*Custom); ok {
+		to, ok := changed.(*Custom)
+		return ok && !reflect.DeepEqual(from.Object["spec"], to.Object["spec"])
+	}
 	from, to := field(old, "Spec"), field(changed, "Spec")
 	if !from.IsValid() || !to.IsValid() || from.Type() != to.Type() {
 		return false
@@ -317,6 +334,11 @@ func specChanged(old, changed runtime.Object) bool {
 
 // withStatus is the old object with the status of the changed one, and its version, so that conflicts are seen.
 func withStatus(old, changed runtime.Object) runtime.Object {
+	if from, ok := changed.(*Custom); ok {
+		if to, ok := old.(*Custom); ok && from.Object["status"] != nil {
+			to.Object["status"] = from.Object["status"]
+		}
+	}
 	from, to := field(changed, "Status"), field(old, "Status")
 	if from.IsValid() && to.IsValid() && from.Type() == to.Type() {
 		to.Set(from)

@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -92,13 +93,13 @@ func deploymentConditions(d *deployment, s *Series) {
 
 func deploymentMaxUnavailable(d *deployment, s *Series) {
 	if update := d.Spec.Strategy.RollingUpdate; update != nil {
-		s.addShare(update.MaxUnavailable, d.Spec.Replicas, func(share int64) int64 { return share / 100 })
+		s.addShare(update.MaxUnavailable, d.Spec.Replicas, math.Floor)
 	}
 }
 
 func deploymentMaxSurge(d *deployment, s *Series) {
 	if update := d.Spec.Strategy.RollingUpdate; update != nil {
-		s.addShare(update.MaxSurge, d.Spec.Replicas, func(share int64) int64 { return (share + 99) / 100 })
+		s.addShare(update.MaxSurge, d.Spec.Replicas, math.Ceil)
 	}
 }
 
@@ -112,9 +113,9 @@ func (s *Series) addDesired(replicas *int64) {
 	s.Add(float64(*replicas))
 }
 
-// addShare adds a number of replicas that is given as such, or as a percentage of all of them, which round makes of
-// hundredths. What cannot be worked out is not told.
-func (s *Series) addShare(share objects.IntOrString, replicas *int64, round func(hundredths int64) int64) {
+// addShare adds a number of replicas that is given as such, or as a percentage of all of them, rounded as said.
+// What cannot be worked out is not told.
+func (s *Series) addShare(share objects.IntOrString, replicas *int64, round func(float64) float64) {
 	if !share.Valid || replicas == nil {
 		return
 	}
@@ -123,10 +124,10 @@ func (s *Series) addShare(share objects.IntOrString, replicas *int64, round func
 		return
 	}
 	text, ok := strings.CutSuffix(share.Text, "%")
-	percent, err := strconv.ParseInt(text, 10, 32)
+	percent, err := strconv.ParseInt(text, 10, 64)
 	if !ok || err != nil {
 		s.Skip()
 		return
 	}
-	s.Add(float64(round(percent * *replicas)))
+	s.Add(round(float64(percent) * float64(*replicas) / 100))
 }

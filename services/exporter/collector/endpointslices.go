@@ -58,6 +58,9 @@ func endpointHints(e *endpointSlice, s *Series) {
 	for i := range e.Endpoints {
 		endpoint := &e.Endpoints[i]
 		if len(endpoint.Addresses) == 0 {
+			if len(endpoint.Hints.ForZones) > 0 {
+				s.Skip()
+			}
 			continue
 		}
 		for _, zone := range endpoint.Hints.ForZones { // the addresses stand for the same: the first is enough

@@ -1,159 +1,151 @@
 package exposition_test
 
 import (
+	"fmt"
 	"io"
+	"math/rand/v2"
 	"runtime"
+	"runtime/metrics"
+	"syscall"
 	"testing"
+	"time"
 
-	"github.com/headwater-metrics/headwater/services/exporter/collector"
 	"github.com/headwater-metrics/headwater/services/exporter/exposition"
 	"github.com/headwater-metrics/headwater/services/exporter/internal/specimen"
-	"github.com/headwater-metrics/headwater/services/internal/objects"
 )
 
-const pods = 30_000
-
-type fixture struct {
-	store    *exposition.Store
-	renderer collector.Renderer
-	encoder  *objects.Encoder
+// BenchmarkCluster is what the objects of clusters of three sizes cost: memory, and processor time (all processors
+// together) of each thing that the exporter does with them.
+func BenchmarkCluster(b *testing.B) {
+	for _, nodes := range []int{100, 1000, 5000} {
+		b.Run(fmt.Sprintf("nodes=%d", nodes), func(b *testing.B) { benchmarkCluster(b, nodes) })
+	}
 }
 
-func newFixture(b *testing.B) *fixture {
-	b.Helper()
-	resources, err := collector.New(collector.Options{Resources: []string{"pods"}})
-	if err != nil {
-		b.Fatal(err)
-	}
-	renderer, err := resources[0].NewRenderer()
-	if err != nil {
-		b.Fatal(err)
-	}
-	kind, _ := objects.ByResource("pods")
-	encoder, err := objects.NewEncoder(kind)
-	if err != nil {
-		b.Fatal(err)
-	}
-	return &fixture{exposition.NewStore(resources), renderer, encoder}
-}
+func benchmarkCluster(b *testing.B, nodes int) {
+	f := newFixture(b, nodes)
+	before := heap()
+	store := f.build(b)
+	held := heap() - before
+	plain, packed := answer(store, exposition.Text).Sizes()
+	b.Logf("%d objects: %d MB of lines, %d MB packed, %d MB held", len(f.events), plain>>20, packed>>20, held>>20)
 
-func (f *fixture) put(b *testing.B, key string, raw []byte) {
-	out, err := f.renderer.Render(raw)
-	if err != nil {
-		b.Fatal(err)
-	}
-	f.store.Table(0).Put(key, key, out.Text, out.Ends)
-}
-
-func (f *fixture) pod(b *testing.B, i int, restarted bool) (string, []byte) {
-	p := specimen.Pod(i)
-	if restarted {
-		p = specimen.Restarted(p)
-	}
-	raw, err := f.encoder.Append(nil, p)
-	if err != nil {
-		b.Fatal(err)
-	}
-	return p.Namespace + "/" + p.Name, raw
-}
-
-// BenchmarkEvent is one pod's event: decoded, rendered, compared, kept; packing included, by a scrape every 1,000 events.
-func BenchmarkEvent(b *testing.B) {
-	f := newFixture(b)
-	const n = 6400
-	var keys []string
-	var states [2][][]byte
-	for i := range n {
-		key, raw := f.pod(b, i, false)
-		_, again := f.pod(b, i, true)
-		keys, states[0], states[1] = append(keys, key), append(states[0], raw), append(states[1], again)
-		f.put(b, key, raw)
-	}
-	b.Run("status", func(b *testing.B) {
-		b.ReportAllocs()
-		for i := 0; b.Loop(); i++ {
-			f.put(b, keys[i*61%n], states[(i/n+1)%2][i*61%n])
-			if i%1000 == 999 {
-				f.store.Snapshot()
+	b.Run("build", func(b *testing.B) {
+		b.SetBytes(plain)
+		total := cpu(0)
+		for b.Loop() {
+			total += measured(func() { f.build(b) })
+		}
+		total.report(b)
+		b.ReportMetric(float64(held)/float64(len(f.events)), "B-held/object")
+		b.ReportMetric(float64(packed)/float64(len(f.events)), "B-packed/object")
+	})
+	for _, format := range []exposition.Format{exposition.Text, exposition.OpenMetrics} {
+		name := map[exposition.Format]string{exposition.Text: "text", exposition.OpenMetrics: "openmetrics"}[format]
+		b.Run("scrape/"+name, func(b *testing.B) {
+			b.SetBytes(plain)
+			b.ReportAllocs()
+			for b.Loop() {
+				must(b, answer(store, format).Write(io.Discard))
 			}
+		})
+	}
+	b.Run("scrape/gzip", func(b *testing.B) {
+		b.SetBytes(packed)
+		b.ReportAllocs()
+		for b.Loop() {
+			must(b, answer(store, exposition.Text).WriteGzip(io.Discard))
 		}
 	})
-	b.Run("unchanged", func(b *testing.B) {
-		for i := range n {
-			f.put(b, keys[i], states[0][i])
+	w := f.worker(b)
+	again := make([]event, len(f.pods)) // the pods in another state
+	for i := range again {
+		again[i] = f.event(b, specimen.Restarted(specimen.Pod(i)))
+	}
+	restarted := make([]bool, len(f.pods))
+	rnd := rand.New(rand.NewPCG(3, 4))
+	change := func(pods int) { // their status
+		for range pods {
+			i := rnd.IntN(len(restarted))
+			if restarted[i] = !restarted[i]; restarted[i] {
+				must(b, w.apply(store, again[i]))
+			} else {
+				must(b, w.apply(store, f.events[f.pods[i]]))
+			}
+		}
+	}
+	scrape := func() { must(b, answer(store, exposition.Text).WriteGzip(io.Discard)) }
+	b.Run("scrape/gzip after 1%", func(b *testing.B) {
+		total := cpu(0)
+		for b.Loop() {
+			b.StopTimer()
+			change(len(f.pods) / 100)
+			b.StartTimer()
+			total += measured(scrape)
+		}
+		total.report(b)
+	})
+	// A minute in which 1 % of the pods change every second, with a scrape every 15 seconds.
+	b.Run("minute of changes", func(b *testing.B) {
+		total := cpu(0)
+		for b.Loop() {
+			total += measured(func() {
+				for range 4 {
+					change(15 * len(f.pods) / 100)
+					scrape()
+				}
+			})
+		}
+		total.report(b)
+	})
+	b.Run("unchanged event", func(b *testing.B) {
+		for _, i := range f.pods {
+			must(b, w.apply(store, f.events[i]))
 		}
 		b.ReportAllocs()
+		b.ResetTimer()
 		for i := 0; b.Loop(); i++ {
-			f.put(b, keys[i%n], states[0][i%n])
+			must(b, w.apply(store, f.events[f.pods[i%len(f.pods)]]))
 		}
 	})
 	b.Run("render", func(b *testing.B) {
 		b.ReportAllocs()
+		size := 0
 		for i := 0; b.Loop(); i++ {
-			out, err := f.renderer.Render(states[0][i%n])
-			if err != nil {
-				b.Fatal(err)
-			}
-			b.SetBytes(int64(len(out.Text)))
+			out, err := w.render(f.events[i%len(f.events)])
+			must(b, err)
+			size += len(out.Text)
+			b.SetBytes(int64(size / (i + 1)))
 		}
 	})
 }
 
-// BenchmarkScrape answers scrapes of 30,000 pods.
-func BenchmarkScrape(b *testing.B) {
-	f := newFixture(b)
-	before := heap()
-	keys := make([]string, pods)
-	for i := range pods {
-		key, raw := f.pod(b, i, false)
-		keys[i] = key
-		f.put(b, key, raw)
-	}
-	groups := f.store.Snapshot().Groups()
-	held := heap() - before
-	plain, gzip := exposition.NewAnswer(exposition.OpenMetrics, groups).Sizes()
-	b.Logf("%d pods: %d MB of lines, %d MB packed, %d bytes held per pod", pods, plain>>20, gzip>>20, held/pods)
-
-	b.Run("gzip/unchanged", func(b *testing.B) {
-		b.SetBytes(gzip)
-		for b.Loop() {
-			if err := exposition.NewAnswer(exposition.OpenMetrics, f.store.Snapshot().Groups()).WriteGzip(io.Discard); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
-	b.Run("gzip/1%", func(b *testing.B) {
-		var states [2][][]byte
-		for i := range pods / 100 {
-			_, raw := f.pod(b, i*100, false)
-			_, again := f.pod(b, i*100, true)
-			states[0], states[1] = append(states[0], raw), append(states[1], again)
-		}
-		for round := 1; b.Loop(); round++ {
-			b.StopTimer()
-			for i, raw := range states[round%2] {
-				f.put(b, keys[i*100], raw)
-			}
-			b.StartTimer()
-			if err := exposition.NewAnswer(exposition.OpenMetrics, f.store.Snapshot().Groups()).WriteGzip(io.Discard); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
-	b.Run("plain", func(b *testing.B) {
-		b.SetBytes(plain)
-		for b.Loop() {
-			if err := exposition.NewAnswer(exposition.OpenMetrics, f.store.Snapshot().Groups()).Write(io.Discard); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
+func answer(store *exposition.Store, format exposition.Format) *exposition.Answer {
+	return exposition.NewAnswer(format, store.Snapshot().Groups())
 }
 
 func heap() int {
 	runtime.GC()
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return int(m.HeapAlloc)
+	runtime.GC() // the second one empties the pools
+	sample := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
+	metrics.Read(sample)
+	return int(sample[0].Value.Uint64())
+}
+
+// cpu is processor time.
+type cpu time.Duration
+
+func measured(do func()) cpu {
+	used := func() time.Duration {
+		var u syscall.Rusage
+		_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u) // can't fail with these arguments
+		return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	}
+	before := used()
+	do()
+	return cpu(used() - before)
+}
+
+func (c cpu) report(b *testing.B) {
+	b.ReportMetric(time.Duration(c).Seconds()/float64(b.N), "CPU-s/op")
 }

@@ -1,6 +1,6 @@
 package exposition
 
-import "encoding/binary"
+import "bytes"
 
 // slots is how many objects a block has room for. More make pages pack better and a change cost more.
 const slots = 64
@@ -10,10 +10,36 @@ const slots = 64
 // under the mutex may read them afterwards.
 type block struct {
 	base   *base
-	edits  []edit   // in the order in which they happened; only ever appended to, or replaced as a whole
-	bytes  int      // of the edits' text
-	used   int      // slots that hold an object
-	hashes []uint64 // of the lines of each family of each slot; 0 for none. A row a slot
+	edits  []edit    // in the order in which they happened; only ever appended to, or replaced as a whole
+	bytes  int       // of the edits' text
+	begun  int       // rows that have ever held an object
+	used   int       // rows that hold one
+	hashes []*column // of each family, edits included; nil for one that has had no lines
+}
+
+func newBlock(families int) *block {
+	return &block{base: &base{pages: make([]*Page, families)}, hashes: make([]*column, families)}
+}
+
+// empty lets go of everything, when no row holds an object.
+func (b *block) empty() {
+	b.base = &base{pages: make([]*Page, len(b.base.pages))}
+	b.edits, b.bytes = nil, 0
+	clear(b.hashes)
+}
+
+func (b *block) hash(family, row int) hash {
+	if c := b.hashes[family]; c != nil {
+		return c[row]
+	}
+	return hash{}
+}
+
+func (b *block) setHash(family, row int, h hash) {
+	if b.hashes[family] == nil {
+		b.hashes[family] = new(column)
+	}
+	b.hashes[family][row] = h
 }
 
 // base is the pages of a block, one a family; nil for a family without lines.
@@ -21,7 +47,7 @@ type base struct{ pages []*Page }
 
 // edit is the new lines of an object in those families in which they changed.
 type edit struct {
-	slot  uint8
+	row   uint8
 	text  []byte
 	parts []part
 }
@@ -42,44 +68,50 @@ func (k *packer) merge(old *base, edits []edit) (*base, error) {
 		start := uint32(0)
 		for _, p := range e.parts {
 			k.pieces = append(k.pieces, e.text[start:p.end])
-			k.latest[int(p.family)*slots+int(e.slot)] = int32(len(k.pieces))
+			k.latest[int(p.family)*slots+int(e.row)] = int32(len(k.pieces))
 			k.touched[p.family] = true
 			start = p.end
 		}
 	}
 	var failed error
 	for family, touched := range k.touched {
-		if touched {
-			if err := k.collect(old.pages[family], k.latest[family*slots:(family+1)*slots]); err != nil {
-				failed = err // memory is broken; the other families go on
-			}
-			merged.pages[family] = k.pack(k.text, k.lengths)
+		if !touched {
+			continue
+		}
+		page := old.pages[family]
+		if err := k.collect(page, k.latest[family*slots:(family+1)*slots]); err != nil {
+			failed = err // memory is broken; the other families go on
+		}
+		if page == nil || !bytes.Equal(k.text, k.old) || !bytes.Equal(k.counts, page.counts()) {
+			merged.pages[family] = k.pack(k.text, k.counts)
 		}
 	}
 	clear(k.pieces) // lets go of the edits
 	return merged, failed
 }
 
-// collect puts the lines of a family together: of each slot the newest ones. It leaves latest empty.
+// collect puts the lines of a family together: of each row the newest ones. It leaves latest empty.
 func (k *packer) collect(page *Page, latest []int32) (err error) {
-	var lengths slotLengths
-	k.text, k.lengths, k.old = k.text[:0], k.lengths[:0], k.old[:0]
+	k.text, k.counts, k.old = k.text[:0], k.counts[:0], k.old[:0]
+	var counts []byte
 	if page != nil {
 		if k.old, err = k.unpack(k.old, page); err == nil {
-			lengths.rest = page.lengths
+			counts = page.counts()
 		}
 	}
-	start := 0
-	for slot, at := range latest {
-		end := start + lengths.next()
-		lines := k.old[start:end]
+	rest, known, written := k.old, lineCounts{packed: counts}, lineCounts{}
+	for row, at := range latest {
+		count := known.next()
+		lines := rest[:lengthOf(rest, count)]
+		rest = rest[len(lines):]
 		if at != 0 {
 			lines = k.pieces[at-1]
-			latest[slot] = 0
+			count = bytes.Count(lines, newline)
+			latest[row] = 0
 		}
 		k.text = append(k.text, lines...)
-		k.lengths = binary.AppendUvarint(k.lengths, uint64(len(lines)))
-		start = end
+		k.counts = written.append(k.counts, count)
 	}
+	k.counts = written.flush(k.counts)
 	return err
 }

@@ -9,6 +9,10 @@
 // concatenated as they are, and the CRC of the whole follows from theirs. A scrape that accepts gzip copies bytes; only
 // pages whose lines changed since the last one are packed anew. What a scrape costs follows what changed.
 //
-// Promised: a scrape shows the state between two Puts, of all resources alike; a family is one contiguous block; a
-// family's HELP and TYPE are there as soon as its resource has an object; no reader, however slow, holds up a Put.
+// Promised: a scrape shows the state between two Puts, of all resources alike; a family is one contiguous block, even if
+// several resources have it; a family's HELP and TYPE are there as soon as its resource has an object; no reader, however
+// slow, holds up a Put, and what it keeps alive is the pages that were replaced since; scrapes at the same time share the
+// packing.
+//
+// Held beside the pages: 6 bytes for each object and family that has lines, and some 40 for each object.
 package exposition

@@ -38,19 +38,22 @@ var (
 
 // appendHeader appends a family's HELP and TYPE lines. The formats differ in three things. Text knows neither info nor
 // stateset, they are gauges there. In OpenMetrics the family of a counter is named without the _total of its samples
-// (kube-state-metrics keeps it, which strict parsers refuse), and the family of an info without _info.
+// (kube-state-metrics keeps it, which strict parsers refuse), and the family of an info without _info. An info without
+// that suffix, and a stateset, whose states are told by a label of any name, would be refused too: they stay gauges.
 func appendHeader(b []byte, format Format, f *collector.Family) []byte {
 	name, kind, help := f.Name, f.Type, escapeHelp.Replace(f.HelpText())
+	base, suffixed := strings.CutSuffix(name, "_info")
+	switch {
+	case kind == collector.StateSet, kind == collector.Info && (format == Text || !suffixed):
+		kind = collector.Gauge
+	case kind == collector.Info:
+		name = base
+	}
 	if format == OpenMetrics {
 		help = escapeOpenMetricsHelp.Replace(f.HelpText())
-		switch kind {
-		case collector.Counter:
+		if kind == collector.Counter {
 			name = strings.TrimSuffix(name, "_total")
-		case collector.Info:
-			name = strings.TrimSuffix(name, "_info")
 		}
-	} else if kind == collector.Info || kind == collector.StateSet {
-		kind = collector.Gauge
 	}
 	b = append(append(append(append(b, "# HELP "...), name...), ' '), help...)
 	b = append(append(append(append(b, "\n# TYPE "...), name...), ' '), kind...)

@@ -24,7 +24,10 @@ func TestHeaders(t *testing.T) {
 			"# HELP c H.\n# TYPE c info\n"},
 		{collector.Family{Name: "d", Type: collector.StateSet, Help: "H.", Stable: true, Deprecated: "v2.14.0"},
 			"# HELP d [STABLE] (Deprecated since v2.14.0) H.\n# TYPE d gauge\n",
-			"# HELP d [STABLE] (Deprecated since v2.14.0) H.\n# TYPE d stateset\n"},
+			"# HELP d [STABLE] (Deprecated since v2.14.0) H.\n# TYPE d gauge\n"},
+		{collector.Family{Name: "e", Type: collector.Info, Help: "H."},
+			"# HELP e H.\n# TYPE e gauge\n",
+			"# HELP e H.\n# TYPE e gauge\n"},
 	} {
 		if got := string(appendHeader(nil, Text, &test.family)); got != test.text {
 			t.Errorf("text: %q, want %q", got, test.text)

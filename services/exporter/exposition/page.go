@@ -2,7 +2,6 @@ package exposition
 
 import (
 	"bytes"
-	"encoding/binary"
 	"fmt"
 	"hash/crc32"
 	"io"
@@ -13,18 +12,21 @@ import (
 
 // Page is the lines of one family for some objects, packed. It is immutable.
 type Page struct {
-	packed  []byte // a deflate stream that is flushed to a byte but not ended
-	lengths []byte // how many bytes of lines each slot has, as uvarints; it shares its memory with packed
-	size    int    // of the lines, unpacked
-	crc     uint32 // of the lines
-	shift   uint32 // crcShift(size)
+	data   []byte // a deflate stream that is flushed to a byte but not ended, and behind it the lineCounts of the rows
+	packed uint32 // bytes of the stream
+	crc    uint32 // of the lines
+	shift  uint32 // crcShift(size)
+	size   int    // of the lines, unpacked
 }
 
 // Size is the number of bytes of the page's lines.
 func (p *Page) Size() int { return p.size }
 
 // Packed is the number of bytes that the page takes in a gzip answer.
-func (p *Page) Packed() int { return len(p.packed) }
+func (p *Page) Packed() int { return int(p.packed) }
+
+func (p *Page) stream() []byte { return p.data[:p.packed] }
+func (p *Page) counts() []byte { return p.data[p.packed:] }
 
 // packer makes pages and reads them back. It is not safe for concurrent use; take one from packers.
 type packer struct {
@@ -35,8 +37,8 @@ type packer struct {
 	// scratch of block.merge
 	text    []byte
 	old     []byte
-	lengths []byte
-	latest  []int32  // of each family and slot: 1 + the index of the newest lines among pieces, or 0; empty between merges
+	counts  []byte
+	latest  []int32  // of each family and row: 1 + the index of the newest lines among pieces, or 0; empty between merges
 	pieces  [][]byte // the lines of the edits
 	touched []bool   // the families that edits touch
 }
@@ -57,8 +59,8 @@ type unpacker struct {
 
 var unpackers = sync.Pool{New: func() any { return &unpacker{inflate: flate.NewReader(bytes.NewReader(nil))} }}
 
-// pack makes a page of text; lengths are those of its slots, as uvarints. Both are copied. No text makes no page.
-func (k *packer) pack(text, lengths []byte) *Page {
+// pack makes a page of text; counts are the lineCounts of its rows. Both are copied. No text makes no page.
+func (k *packer) pack(text, counts []byte) *Page {
 	if len(text) == 0 {
 		return nil
 	}
@@ -67,10 +69,10 @@ func (k *packer) pack(text, lengths []byte) *Page {
 	k.deflate.Write(text) // writes to memory: it can't fail
 	k.deflate.Flush()
 	n := k.out.Len()
-	held := make([]byte, n+len(lengths))
-	copy(held, k.out.Bytes())
-	copy(held[n:], lengths)
-	return &Page{packed: held[:n:n], lengths: held[n:], size: len(text), crc: crc32.ChecksumIEEE(text), shift: crcShift(len(text))}
+	data := make([]byte, n+len(counts))
+	copy(data, k.out.Bytes())
+	copy(data[n:], counts)
+	return &Page{data: data, packed: uint32(n), size: len(text), crc: crc32.ChecksumIEEE(text), shift: crcShift(len(text))}
 }
 
 // unpack appends the page's lines to b.
@@ -80,7 +82,7 @@ func (k *unpacker) unpack(b []byte, p *Page) ([]byte, error) {
 		b = append(make([]byte, 0, need+need/4), b...)
 	}
 	b = b[:start+p.size]
-	k.in.Reset(p.packed)
+	k.in.Reset(p.stream())
 	if err := k.inflate.(flate.Resetter).Reset(&k.in, nil); err != nil {
 		return b[:start], err
 	}
@@ -88,18 +90,6 @@ func (k *unpacker) unpack(b []byte, p *Page) ([]byte, error) {
 		return b[:start], fmt.Errorf("couldn't unpack a page: %w", err)
 	}
 	return b, nil
-}
-
-// slotLengths yields the length of each slot in turn; 0 beyond those that the page has.
-type slotLengths struct{ rest []byte }
-
-func (l *slotLengths) next() int {
-	n, size := binary.Uvarint(l.rest)
-	if size <= 0 {
-		return 0
-	}
-	l.rest = l.rest[size:]
-	return int(n)
 }
 
 // Pack makes a page of lines that belong together.

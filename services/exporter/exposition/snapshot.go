@@ -16,6 +16,7 @@ type Group struct {
 
 // Snapshot is the content of a store at one moment. It never changes.
 type Snapshot struct {
+	number  uint64 // of those that were begun
 	version uint64
 	groups  []Group
 	err     error
@@ -28,10 +29,16 @@ func (n *Snapshot) Groups() []Group { return n.groups }
 func (n *Snapshot) Err() error { return n.err }
 
 // Snapshot returns the content of the store as it is now: what changed since it was packed is packed first, by several
-// goroutines. When nothing changed it is the previous one.
-func (s *Store) Snapshot() *Snapshot {
+// goroutines. When nothing changed it is the previous one. Those who ask while one is being packed share the next.
+func (s *Store) Snapshot() *Snapshot { return s.snapshotAfter(s.begun.Load()) }
+
+// snapshotAfter returns a snapshot that was begun later than the given number of them.
+func (s *Store) snapshotAfter(begun uint64) *Snapshot {
 	s.packing.Lock()
 	defer s.packing.Unlock()
+	if s.last != nil && s.last.number > begun {
+		return s.last
+	}
 
 	// dirty is a block that has to be packed, and where its pages then go.
 	type dirty struct {
@@ -41,13 +48,14 @@ func (s *Store) Snapshot() *Snapshot {
 		row   *[]*Page
 	}
 	var todo []dirty
+	number := s.begun.Add(1)
 	s.mu.Lock()
 	if s.last != nil && s.last.version == s.version {
 		s.mu.Unlock()
 		return s.last
 	}
-	next := &Snapshot{version: s.version, err: s.err}
-	for _, t := range s.tables {
+	next := &Snapshot{number: number, version: s.version, err: s.err}
+	for _, t := range *s.tables.Load() {
 		if len(t.objects) == 0 {
 			continue
 		}

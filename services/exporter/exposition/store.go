@@ -2,7 +2,9 @@ package exposition
 
 import (
 	"hash/maphash"
+	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/headwater-metrics/headwater/services/exporter/collector"
 )
@@ -17,13 +19,14 @@ const (
 
 // Store keeps the lines of all objects of some resources. Its methods may be called concurrently.
 type Store struct {
-	tables []*Table
+	tables atomic.Pointer[[]*Table] // replaced as a whole, under mu
 	seed   maphash.Seed
 
 	packAt, pendingAt int // the constants, but for tests
 
-	packing sync.Mutex // one Snapshot packs at a time; taken before mu
-	last    *Snapshot  // guarded by packing
+	packing sync.Mutex    // one Snapshot packs at a time; taken before mu
+	last    *Snapshot     // guarded by packing
+	begun   atomic.Uint64 // snapshots
 
 	mu      sync.Mutex // guards the tables and what follows; held for moments only, never while something is packed
 	version uint64     // counts changes
@@ -38,34 +41,51 @@ type Table struct {
 	headers []*Header
 
 	// Guarded by store.mu.
-	objects map[string]place
+	objects map[uint64]place // by the hash of the key; among a million objects two share one with a chance of 1 in 40 million
 	blocks  []*block
-	free    []place // slots that were given up
+	free    []slot // slots that were given up
 }
 
-// place is where an object is kept.
+// place is where an object is kept, and which object it is.
 type place struct {
-	block *block
-	slot  uint8
-	uid   uint64 // hash of the object's UID, 0 for none
+	slot slot
+	uid  uint32 // hash of the object's UID, 0 for none
 }
+
+// slot is a block's index in its table, and a row of that block.
+type slot uint32
+
+func (at slot) block() int { return int(at / slots) }
+func (at slot) row() int   { return int(at % slots) }
 
 // NewStore makes an empty store with a table for each resource, in the order in which they are to be served. Each has at
 // least one family.
 func NewStore(resources []*collector.Resource) *Store {
 	s := &Store{seed: maphash.MakeSeed(), packAt: packAt, pendingAt: pendingAt}
+	s.tables.Store(new([]*Table))
 	for _, r := range resources {
-		t := &Table{store: s, name: r.Name, objects: map[string]place{}}
-		for _, f := range r.Families {
-			t.headers = append(t.headers, NewHeader(f))
-		}
-		s.tables = append(s.tables, t)
+		s.Add(r)
 	}
 	return s
 }
 
+// Add makes a table for a further resource, which is served behind the others, and returns its index. A family that
+// several resources have, custom resources for example, is served as one: see NewAnswer.
+func (s *Store) Add(r *collector.Resource) int {
+	t := &Table{store: s, name: r.Name, objects: map[uint64]place{}}
+	for _, f := range r.Families {
+		t.headers = append(t.headers, NewHeader(f))
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	known := *s.tables.Load()
+	tables := append(slices.Clip(known), t)
+	s.tables.Store(&tables)
+	return len(known)
+}
+
 // Table returns the i-th resource's table.
-func (s *Store) Table(i int) *Table { return s.tables[i] }
+func (s *Store) Table(i int) *Table { return (*s.tables.Load())[i] }
 
 // Objects is how many objects the table holds.
 func (t *Table) Objects() int {
@@ -81,26 +101,37 @@ func (t *Table) Name() string { return t.name }
 // within the resource. It returns false where the object has the same lines already.
 func (t *Table) Put(key, uid string, text []byte, ends []int) bool {
 	s := t.store
-	h := hashPool.Get().(*hashes)
-	defer hashPool.Put(h)
-	h.of(s.seed, text, ends)
-	uidHash := s.hash(uid)
+	now := hashPool.Get().(*hashes)
+	defer hashPool.Put(now)
+	now.set(s.seed, text, ends)
+	id, uidHash := maphash.String(s.seed, key), s.uidHash(uid)
 
 	s.mu.Lock()
-	at, known := t.objects[key]
+	at, known := t.objects[id]
 	if !known {
-		at = t.allocate()
+		at.slot = t.allocate()
 	}
 	if !known || at.uid != uidHash {
 		at.uid = uidHash
-		t.objects[key] = at
+		t.objects[id] = at
 	}
-	changed := s.edit(at, text, ends, h.families)
+	b := t.blocks[at.slot.block()]
+	changed := s.edit(b, at.slot.row(), text, ends, *now)
 	if !known && !changed {
 		s.version++ // an object without lines: the resource's headers may appear by it
 	}
-	t.packIfDue(at.block, !known && at.slot == slots-1)
+	t.packIfDue(b, !known && at.slot.row() == slots-1)
 	return changed || !known
+}
+
+// Holds tells whether the table has an object; an empty uid means any of the name.
+func (t *Table) Holds(key, uid string) bool {
+	s := t.store
+	id, uidHash := maphash.String(s.seed, key), s.uidHash(uid)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	at, known := t.objects[id]
+	return known && (uidHash == 0 || at.uid == 0 || uidHash == at.uid)
 }
 
 // Outcome of a Delete.
@@ -116,9 +147,9 @@ const (
 // Delete removes an object and its lines. An object that has another UID is left alone; an empty uid means any.
 func (t *Table) Delete(key, uid string) Outcome {
 	s := t.store
-	uidHash := s.hash(uid)
+	id, uidHash := maphash.String(s.seed, key), s.uidHash(uid)
 	s.mu.Lock()
-	at, known := t.objects[key]
+	at, known := t.objects[id]
 	if !known {
 		s.mu.Unlock()
 		return Unknown
@@ -127,66 +158,68 @@ func (t *Table) Delete(key, uid string) Outcome {
 		s.mu.Unlock()
 		return Newer
 	}
-	delete(t.objects, key)
-	t.free = append(t.free, at)
-	at.block.used--
-	s.edit(at, nil, nil, nil)
+	delete(t.objects, id)
+	t.free = append(t.free, at.slot)
+	b := t.blocks[at.slot.block()]
+	s.edit(b, at.slot.row(), nil, nil, nil)
+	if b.used--; b.used == 0 {
+		s.pending -= b.bytes
+		b.empty()
+	}
 	s.version++
-	t.packIfDue(at.block, false)
+	t.packIfDue(b, false)
 	return Removed
 }
 
-// allocate finds a slot. The store's mutex is held.
-func (t *Table) allocate() place {
+// allocate finds a slot: the one that was given up last, so that change stays in few blocks. The store's mutex is held.
+func (t *Table) allocate() slot {
 	if n := len(t.free); n > 0 {
 		at := t.free[n-1]
 		t.free = t.free[:n-1]
-		at.block.used++
-		return place{block: at.block, slot: at.slot}
+		t.blocks[at.block()].used++
+		return at
 	}
-	families := len(t.headers)
-	if n := len(t.blocks); n == 0 || len(t.blocks[n-1].hashes) == slots*families {
-		t.blocks = append(t.blocks, &block{base: &base{pages: make([]*Page, families)}, hashes: make([]uint64, 0, slots*families)})
+	n := len(t.blocks)
+	if n == 0 || t.blocks[n-1].begun == slots {
+		t.blocks = append(t.blocks, newBlock(len(t.headers)))
+		n++
 	}
-	b := t.blocks[len(t.blocks)-1]
-	at := place{block: b, slot: uint8(len(b.hashes) / families)}
-	b.hashes = b.hashes[:len(b.hashes)+families]
+	b := t.blocks[n-1]
+	at := slot((n-1)*slots + b.begun)
+	b.begun++
 	b.used++
 	return at
 }
 
-// edit notes the families in which the lines of a slot differ from those it has; now has the hashes of the new lines,
-// and is nil for an object that is gone. The store's mutex is held. It returns whether there are any.
-func (s *Store) edit(at place, text []byte, ends []int, now []uint64) bool {
-	families := len(at.block.base.pages)
-	row := at.block.hashes[int(at.slot)*families : (int(at.slot)+1)*families]
+// edit notes the families in which the lines of a row differ from those it has; now has the hashes of the new lines, and
+// is nil for an object that is gone. The store's mutex is held. It returns whether there are any.
+func (s *Store) edit(b *block, row int, text []byte, ends []int, now hashes) bool {
 	count, size := 0, 0
-	for i := range row {
-		if now == nil && row[i] != 0 {
-			count++
-		} else if now != nil && row[i] != now[i] {
-			count++
+	for i := range b.hashes {
+		if b.hash(i, row) == now.of(i) {
+			continue
+		}
+		count++
+		if now != nil {
 			size += ends[i] - startOf(ends, i)
 		}
 	}
 	if count == 0 {
 		return false
 	}
-	e := edit{slot: at.slot, text: make([]byte, 0, size), parts: make([]part, 0, count)}
-	for i := range row {
-		switch {
-		case now == nil && row[i] != 0:
-			row[i] = 0
-		case now != nil && row[i] != now[i]:
-			row[i] = now[i]
-			e.text = append(e.text, text[startOf(ends, i):ends[i]]...)
-		default:
+	e := edit{row: uint8(row), text: make([]byte, 0, size), parts: make([]part, 0, count)}
+	for i := range b.hashes {
+		if b.hash(i, row) == now.of(i) {
 			continue
+		}
+		b.setHash(i, row, now.of(i))
+		if now != nil {
+			e.text = append(e.text, text[startOf(ends, i):ends[i]]...)
 		}
 		e.parts = append(e.parts, part{uint32(i), uint32(len(e.text))})
 	}
-	at.block.edits = append(at.block.edits, e)
-	at.block.bytes += size
+	b.edits = append(b.edits, e)
+	b.bytes += size
 	s.pending += size
 	s.version++
 	return true
@@ -238,27 +271,10 @@ func (s *Store) pack(b *block, old *base, edits []edit) *base {
 	return merged
 }
 
-func (s *Store) hash(text string) uint64 {
-	if text == "" {
+// uidHash is 0 for no UID.
+func (s *Store) uidHash(uid string) uint32 {
+	if uid == "" {
 		return 0
 	}
-	return maphash.String(s.seed, text) | 1
-}
-
-// hashes are those of the families of one object.
-type hashes struct{ families []uint64 }
-
-var hashPool = sync.Pool{New: func() any { return new(hashes) }}
-
-func (h *hashes) of(seed maphash.Seed, text []byte, ends []int) {
-	h.families = h.families[:0]
-	start := 0
-	for _, end := range ends {
-		var v uint64
-		if end > start {
-			v = max(maphash.Bytes(seed, text[start:end]), 1)
-		}
-		h.families = append(h.families, v)
-		start = end
-	}
+	return uint32(maphash.String(s.seed, uid)) | 1
 }

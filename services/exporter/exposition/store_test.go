@@ -219,6 +219,116 @@ func TestUnchangedStoreGivesTheSameSnapshot(t *testing.T) {
 	}
 }
 
+func TestThoseWhoWaitForASnapshotShareIt(t *testing.T) {
+	r := testResource("pods", 2)
+	store := NewStore([]*collector.Resource{r})
+	put := func(seed int) {
+		text, ends := lines(r, "a", seed)
+		store.Table(0).Put("a", "", text, ends)
+	}
+	put(4)
+	early := store.begun.Load()
+	first := store.Snapshot()
+	late := store.begun.Load()
+	put(5)
+	if store.snapshotAfter(early) != first {
+		t.Error("who came before the snapshot was begun did not share it")
+	}
+	second := store.snapshotAfter(late)
+	if second == first {
+		t.Error("who came later got the older snapshot")
+	}
+	if plain(t, NewAnswer(Text, second.Groups())) == plain(t, NewAnswer(Text, first.Groups())) {
+		t.Error("the later snapshot lacks the change")
+	}
+}
+
+// TestSnapshotsShareWhatDidNotChange: what an old snapshot holds on to, for a slow reader, is the pages that were
+// replaced; and those are of families that changed.
+func TestSnapshotsShareWhatDidNotChange(t *testing.T) {
+	const families = 6
+	store := NewStore([]*collector.Resource{testResource("pods", families)})
+	put := func(object, changed int) {
+		var text []byte
+		var ends []int
+		for i := range families {
+			value := 0
+			if i == changed {
+				value = 1
+			}
+			text = fmt.Appendf(text, "pods_%d{key=\"%d\"} %d\n", i, object, value)
+			ends = append(ends, len(text))
+		}
+		store.Table(0).Put(fmt.Sprint(object), "", text, ends)
+	}
+	for i := range 1000 {
+		put(i, -1)
+	}
+	pages := func() map[*Page]bool {
+		all := map[*Page]bool{}
+		for p := range NewAnswer(Text, store.Snapshot().Groups()).pages {
+			all[p] = true
+		}
+		return all
+	}
+	first := pages()
+	if want := families * (1 + 1000/slots + 1); len(first) != want { // the headers too
+		t.Errorf("%d pages, want %d", len(first), want)
+	}
+	put(500, 3)
+	fresh := 0
+	for p := range pages() {
+		if !first[p] {
+			fresh++
+		}
+	}
+	if fresh != 1 {
+		t.Errorf("the change of a family of an object made %d pages anew", fresh)
+	}
+	before := pages()
+	put(500, 2)
+	put(500, 3)
+	for p := range pages() {
+		if !before[p] {
+			t.Error("a change that was taken back made a page anew")
+		}
+	}
+}
+
+func TestTheRowsOfDeletedObjectsAreUsedAgain(t *testing.T) {
+	r := testResource("pods", 3)
+	store := NewStore([]*collector.Resource{r})
+	for round := range 20 {
+		for i := range 1000 {
+			key := fmt.Sprint(round, i)
+			text, ends := lines(r, key, 5)
+			store.Table(0).Put(key, "", text, ends)
+		}
+		for i := range 1000 {
+			store.Table(0).Delete(fmt.Sprint(round, i), "")
+		}
+	}
+	if text := plain(t, NewAnswer(Text, store.Snapshot().Groups())); text != "" {
+		t.Errorf("an empty store says %q", text)
+	}
+	blocks := store.Table(0).blocks
+	if len(blocks) != 1000/slots+1 {
+		t.Errorf("%d blocks for 1,000 objects at a time", len(blocks))
+	}
+	for _, b := range blocks {
+		for _, c := range b.hashes {
+			if c != nil {
+				t.Fatal("a block without objects holds on to hashes")
+			}
+		}
+		for _, p := range b.base.pages {
+			if p != nil {
+				t.Fatal("a block without objects holds on to pages")
+			}
+		}
+	}
+}
+
 // TestSnapshotsAreMoments has writers that change an object of each resource in turn, always to the same number. A
 // scrape in between must never see the second resource ahead of the first, nor more than one step behind.
 func TestSnapshotsAreMoments(t *testing.T) {
@@ -292,6 +402,94 @@ func TestMuchPendingIsPackedWithoutAScrape(t *testing.T) {
 	}
 	if n := strings.Count(plain(t, NewAnswer(Text, store.Snapshot().Groups())), "\npods_0{"); n != 100 {
 		t.Errorf("%d lines", n)
+	}
+}
+
+func TestAFamilyOfSeveralResourcesIsOneBlock(t *testing.T) {
+	family := func(name, help string) collector.Family {
+		return collector.Family{Name: name, Type: collector.Gauge, Help: help}
+	}
+	resources := []*collector.Resource{
+		{Name: "foos", Families: []collector.Family{family("shared", "Of foos."), family("foo", "H.")}},
+		{Name: "bars", Families: []collector.Family{family("bar", "H."), family("shared", "Of bars.")}},
+		{Name: "bazes", Families: []collector.Family{family("shared", "Of bazes.")}},
+	}
+	store := NewStore(resources[:1])
+	for i, r := range resources[1:] {
+		if at := store.Add(r); at != i+1 || store.Table(at).Name() != r.Name {
+			t.Fatalf("%s became table %d", r.Name, at)
+		}
+	}
+	put := func(i int, texts ...string) {
+		var text []byte
+		var ends []int
+		for _, part := range texts {
+			text = append(text, part...)
+			ends = append(ends, len(text))
+		}
+		store.Table(i).Put("a", "", text, ends)
+	}
+	put(1, "bar 1\n", "shared{kind=\"bar\"} 2\n")
+	put(2, "shared{kind=\"baz\"} 3\n")
+	want := `# HELP bar H.
+# TYPE bar gauge
+bar 1
+# HELP shared Of bars.
+# TYPE shared gauge
+shared{kind="bar"} 2
+shared{kind="baz"} 3
+`
+	expect := func(want string) {
+		t.Helper()
+		answer := NewAnswer(Text, store.Snapshot().Groups())
+		if diff := cmp.Diff(want, plain(t, answer)); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+		if diff := cmp.Diff(want, gunzipped(t, answer)); diff != "" {
+			t.Errorf("gzip (-want +got):\n%s", diff)
+		}
+	}
+	expect(want)
+	put(0, "shared{kind=\"foo\"} 1\n", "")
+	expect(`# HELP shared Of foos.
+# TYPE shared gauge
+shared{kind="foo"} 1
+shared{kind="bar"} 2
+shared{kind="baz"} 3
+# HELP foo H.
+# TYPE foo gauge
+# HELP bar H.
+# TYPE bar gauge
+bar 1
+`)
+	store.Table(0).Delete("a", "")
+	expect(want)
+}
+
+// TestTablesAreAddedInUse has tables added while others are filled and scraped.
+func TestTablesAreAddedInUse(t *testing.T) {
+	const tables, objects = 20, 50
+	store := NewStore(nil)
+	var wg sync.WaitGroup
+	for i := range tables {
+		wg.Go(func() {
+			r := testResource(fmt.Sprint("r", i), 2)
+			at := store.Add(r)
+			for j := range objects {
+				text, ends := lines(r, fmt.Sprint(j), 2)
+				store.Table(at).Put(fmt.Sprint(j), "", text, ends)
+				if j == objects/2 {
+					gunzipped(t, NewAnswer(Text, store.Snapshot().Groups()))
+				}
+			}
+		})
+	}
+	wg.Wait()
+	text := gunzipped(t, NewAnswer(Text, store.Snapshot().Groups()))
+	for i := range tables {
+		if got := strings.Count(text, fmt.Sprintf("\nr%d_0{", i)); got != 2*objects {
+			t.Errorf("resource %d has %d lines, want %d", i, got, 2*objects)
+		}
 	}
 }
 

@@ -9,32 +9,67 @@ import (
 
 // Answer is what a scrape gets: groups in one format.
 type Answer struct {
-	format Format
-	groups []Group
+	format   Format
+	families []family
 }
 
-// NewAnswer makes an answer of the groups; Write and WriteGzip may be called any number of times.
+// family is a column of a group's pages, and those of the same name in later groups.
+type family struct {
+	header *Header
+	rows   [][]*Page
+	column int
+	more   []family
+}
+
+// NewAnswer makes an answer of the groups; Write and WriteGzip may be called any number of times. A family that several
+// groups have is one block: it stands where the first has it, with that one's header, and the lines of all.
 func NewAnswer(format Format, groups []Group) *Answer {
-	return &Answer{format, groups}
+	count := 0
+	for i := range groups {
+		count += len(groups[i].Families)
+	}
+	a := &Answer{format: format, families: make([]family, 0, count)}
+	first := make(map[string]int, count)
+	for _, g := range groups {
+		for i, h := range g.Families {
+			f := family{header: h, rows: g.Pages, column: i}
+			if at, known := first[h.Family.Name]; known {
+				a.families[at].more = append(a.families[at].more, f)
+				continue
+			}
+			first[h.Family.Name] = len(a.families)
+			a.families = append(a.families, f)
+		}
+	}
+	return a
 }
 
 // pages yields the pages of the answer in their order.
 func (a *Answer) pages(yield func(*Page) bool) {
-	for _, g := range a.groups {
-		for i, h := range g.Families {
-			if !yield(h.pages[a.format]) {
+	for i := range a.families {
+		f := &a.families[i]
+		if !yield(f.header.pages[a.format]) || !f.lines(yield) {
+			return
+		}
+		for j := range f.more {
+			if !f.more[j].lines(yield) {
 				return
-			}
-			for _, row := range g.Pages {
-				if p := row[i]; p != nil && !yield(p) {
-					return
-				}
 			}
 		}
 	}
 	if a.format == OpenMetrics {
 		yield(endOfMetrics())
 	}
+}
+
+// lines yields the pages of the column; false where it was told to stop.
+func (f *family) lines(yield func(*Page) bool) bool {
+	for _, row := range f.rows {
+		if p := row[f.column]; p != nil && !yield(p) {
+			return false
+		}
+	}
+	return true
 }
 
 // endOfMetrics is the page of the line that ends OpenMetrics.
@@ -45,7 +80,7 @@ func (a *Answer) Sizes() (plain, gzip int64) {
 	gzip = int64(len(gzipHead) + len(gzipTail) + 8)
 	for p := range a.pages {
 		plain += int64(p.size)
-		gzip += int64(len(p.packed))
+		gzip += int64(p.packed)
 	}
 	return plain, gzip
 }
@@ -65,7 +100,7 @@ func (a *Answer) WriteGzip(w io.Writer) error {
 	for p := range a.pages {
 		crc = mulCRC(crc, p.shift) ^ p.crc
 		size += uint32(p.size)
-		if out.write(p.packed); out.err != nil {
+		if out.write(p.stream()); out.err != nil {
 			return out.err
 		}
 	}

@@ -9,9 +9,13 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
@@ -187,5 +191,96 @@ func ReplicaSet(i int) *appsv1.ReplicaSet {
 			OwnerReferences: []metav1.OwnerReference{{Kind: "Deployment", Name: fmt.Sprintf("service-%d", i), Controller: &yes}}},
 		Spec:   appsv1.ReplicaSetSpec{Replicas: &replicas},
 		Status: appsv1.ReplicaSetStatus{Replicas: 6, FullyLabeledReplicas: 6, ReadyReplicas: 6, AvailableReplicas: 6, ObservedGeneration: 1},
+	}
+}
+
+// Cluster makes all objects of a cluster of that many nodes, each with PodsPerNode pods and what belongs to them, and
+// hands them to emit one by one: for every six pods a Deployment, four ReplicaSets of which three are history, a Service
+// with its EndpointSlice, two ConfigMaps, two Secrets and a ServiceAccount; for every twenty a Job that is done.
+func Cluster(nodes int, emit func(runtime.Object) error) error {
+	pods := nodes * PodsPerNode
+	for _, kind := range []struct {
+		count int
+		make  func(int) runtime.Object
+	}{
+		{min(40, pods), func(i int) runtime.Object { return Namespace(i) }},
+		{nodes, func(i int) runtime.Object { return Node(i) }},
+		{nodes, func(i int) runtime.Object { return lease(i) }},
+		{pods / 6, func(i int) runtime.Object { return Deployment(i) }},
+		{pods / 6, func(i int) runtime.Object { return ReplicaSet(i) }},
+		{pods / 2, func(i int) runtime.Object { return oldReplicaSet(i) }},
+		{pods / 6, func(i int) runtime.Object { return service(i) }},
+		{pods / 6, func(i int) runtime.Object { return endpointSlice(i) }},
+		{pods / 3, func(i int) runtime.Object { return &corev1.ConfigMap{ObjectMeta: belonging(9, i, i/2, "config")} }},
+		{pods / 3, func(i int) runtime.Object {
+			return &corev1.Secret{ObjectMeta: belonging(10, i, i/2, "secret"), Type: corev1.SecretTypeOpaque}
+		}},
+		{pods / 6, func(i int) runtime.Object { return &corev1.ServiceAccount{ObjectMeta: belonging(11, i, i, "account")} }},
+		{pods / 20, func(i int) runtime.Object { return job(i) }},
+		{pods, func(i int) runtime.Object { return Pod(i) }},
+	} {
+		for i := range kind.count {
+			if err := emit(kind.make(i)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// belonging is the metadata of the i-th object of a kind, which belongs to Deployment app.
+func belonging(kind uint64, i, app int, suffix string) metav1.ObjectMeta {
+	name := fmt.Sprintf("service-%d", app)
+	return metav1.ObjectMeta{
+		Name: fmt.Sprintf("%s-%s-%d", name, suffix, i), Namespace: namespaceOf(app), UID: uid(kind, i), ResourceVersion: fmt.Sprint(int(kind)*1000000 + i),
+		CreationTimestamp: at(app), Labels: map[string]string{"app.kubernetes.io/name": name},
+	}
+}
+
+func oldReplicaSet(i int) *appsv1.ReplicaSet {
+	r := ReplicaSet(i / 3)
+	r.ObjectMeta.Name += fmt.Sprintf("-%d", i%3)
+	r.UID = uid(12, i)
+	r.Spec.Replicas = new(int32)
+	r.Status = appsv1.ReplicaSetStatus{ObservedGeneration: 2}
+	return r
+}
+
+func lease(i int) *coordinationv1.Lease {
+	name := NodeName(i)
+	return &coordinationv1.Lease{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "kube-node-lease", UID: uid(13, i), CreationTimestamp: at(i), OwnerReferences: []metav1.OwnerReference{{Kind: "Node", Name: name}}},
+		Spec:       coordinationv1.LeaseSpec{HolderIdentity: &name, RenewTime: &metav1.MicroTime{Time: at(i + 2).Time}},
+	}
+}
+
+func service(i int) *corev1.Service {
+	return &corev1.Service{
+		ObjectMeta: belonging(14, i, i, "service"),
+		Spec:       corev1.ServiceSpec{Type: corev1.ServiceTypeClusterIP, ClusterIP: fmt.Sprintf("172.%d.%d.%d", 16+i/65025, i/255%255, i%255)},
+	}
+}
+
+func endpointSlice(i int) *discoveryv1.EndpointSlice {
+	slice := &discoveryv1.EndpointSlice{ObjectMeta: belonging(15, i, i, "slice"), AddressType: discoveryv1.AddressTypeIPv4}
+	slice.Labels[discoveryv1.LabelServiceName] = fmt.Sprintf("service-%d-service-%d", i, i)
+	slice.Ports = []discoveryv1.EndpointPort{{Name: new("http"), Port: new(int32(8080)), Protocol: new(corev1.ProtocolTCP)}}
+	for n := range 6 {
+		p := Pod(6*i + n)
+		slice.Endpoints = append(slice.Endpoints, discoveryv1.Endpoint{
+			Addresses: []string{p.Status.PodIP}, NodeName: &p.Spec.NodeName, TargetRef: &corev1.ObjectReference{Kind: "Pod", Namespace: p.Namespace, Name: p.Name, UID: p.UID},
+			Conditions: discoveryv1.EndpointConditions{Ready: new(true), Serving: new(true), Terminating: new(false)},
+		})
+	}
+	return slice
+}
+
+func job(i int) *batchv1.Job {
+	done := at(i + 3)
+	return &batchv1.Job{
+		ObjectMeta: belonging(16, i, i, "job"),
+		Spec:       batchv1.JobSpec{Parallelism: new(int32(1)), Completions: new(int32(1)), BackoffLimit: new(int32(6))},
+		Status: batchv1.JobStatus{Succeeded: 1, StartTime: new(at(i + 1)), CompletionTime: &done,
+			Conditions: []batchv1.JobCondition{{Type: batchv1.JobComplete, Status: corev1.ConditionTrue, LastTransitionTime: done}}},
 	}
 }

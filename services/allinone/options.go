@@ -33,6 +33,7 @@ type options struct {
 	ingest   scraper.Config
 	api      *api.Options
 	exporter *server.Options
+	memory   daemon.Memory
 }
 
 // newOptions has the defaults: everything on loopback, since the embedded NATS server asks nobody who they are.
@@ -55,12 +56,14 @@ func (o *options) addFlags(cmd *daemon.Command) {
 	own.StringVar(&o.dataDir, "data-dir", o.dataDir, "Directory for the streams, certificates and the simulated cluster's kubeconfig. One process at a time. With it, a restart goes on where it was.")
 	own.StringVar(&o.natsAddress, "nats-address", o.natsAddress, "Address on which other NATS clients can subscribe; empty for none. Whoever reaches it can read and write everything.")
 	daemon.AddCluster(own, &o.cluster)
+	o.memory.Add(cmd.Section("memory"))
 
 	simulated := cmd.Section("simulated cluster")
 	simulated.IntVar(&o.sim.Nodes, "sim-nodes", o.sim.Nodes, "Number of simulated nodes.")
 	simulated.IntVar(&o.sim.PodsPerNode, "sim-pods-per-node", o.sim.PodsPerNode, "Number of pods on each.")
 	simulated.Uint64Var(&o.sim.Seed, "sim-seed", o.sim.Seed, "Decides names and usage. The same seed gives the same cluster.")
 	simulated.Float64Var(&o.sim.Churn, "sim-churn", o.sim.Churn, "How many things happen by themselves per second: restarts, replaced pods.")
+	simulated.DurationVar(&o.sim.LeaseInterval, "sim-lease-interval", o.sim.LeaseInterval, "How often each simulated node renews its Lease; 0 for never.")
 	simulated.StringVar(&o.sim.Address, "sim-address", o.sim.Address, "Address of the simulated API server.")
 	simulated.StringVar(&o.sim.Host, "sim-advertise", o.sim.Host, "Name or address under which other machines reach the simulated API server and kubelets; they listen on all interfaces then. Empty for loopback.")
 	simulated.StringVar(&o.simKubeconfig, "sim-kubeconfig", "", "File for the simulated cluster's kubeconfig (default DATA-DIR/kubeconfig).")
@@ -104,8 +107,13 @@ func (o *options) complete() error {
 		o.ingest.KubeletPreferredAddressTypes = []string{"InternalIP"}
 		o.ingest.KubeletUseNodeStatusPort = true
 	}
-	o.state.Kubeconfig, o.api.Kubeconfig = o.ingest.Kubeconfig, o.ingest.Kubeconfig
+	o.state.Kubeconfig, o.api.Kubeconfig, o.exporter.Web.Kubeconfig = o.ingest.Kubeconfig, o.ingest.Kubeconfig, o.ingest.Kubeconfig
 	var errs []error
+	custom, err := o.exporter.Custom.Load()
+	if err != nil {
+		errs = append(errs, err)
+	}
+	o.state.CustomResources = append(o.state.CustomResources, custom.Kinds()...) // one configuration for the exporter and for state
 	if o.sim.Nodes < 1 || o.sim.PodsPerNode < 1 {
 		errs = append(errs, fmt.Errorf("--sim-nodes is %d and --sim-pods-per-node %d; both must be at least 1", o.sim.Nodes, o.sim.PodsPerNode))
 	}

@@ -39,6 +39,9 @@ func run(ctx context.Context, o *options, log *slog.Logger, out io.Writer) error
 	if err := o.complete(); err != nil {
 		return err
 	}
+	if err := o.memory.Apply(log); err != nil {
+		return err
+	}
 	if err := os.MkdirAll(o.dataDir, 0o700); err != nil {
 		return fmt.Errorf("couldn't make the data directory: %w; choose another --data-dir", err)
 	}
@@ -118,7 +121,9 @@ func run(ctx context.Context, o *options, log *slog.Logger, out io.Writer) error
 
 	all := &together{services}
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return daemon.Run(ctx, all, o.exporter.TelemetryAddress, registry, log) })
+	group.Go(func() error {
+		return daemon.RunGuarded(ctx, all, o.exporter.TelemetryAddress, registry, exporter.Guard(), log)
+	})
 	group.Go(func() error { return welcome(ctx, o, all, cluster, metricsapi, exporter, nats, begin, out) })
 	return group.Wait()
 }

@@ -10,6 +10,7 @@ import (
 
 	"k8s.io/client-go/rest"
 
+	"github.com/headwater-metrics/headwater/services/exporter/server"
 	"github.com/headwater-metrics/headwater/services/internal/sim"
 	"github.com/headwater-metrics/headwater/services/internal/stream/embedded"
 )
@@ -19,7 +20,7 @@ type address interface{ Addr() net.Addr }
 
 // welcome waits until everything is ready, which on a simulated cluster includes the first usage, and prints what to
 // try.
-func welcome(ctx context.Context, o *options, all *together, cluster *sim.Cluster, metricsapi, exporter address, nats *embedded.Server, begin time.Time, out io.Writer) error {
+func welcome(ctx context.Context, o *options, all *together, cluster *sim.Cluster, metricsapi address, exporter *server.Service, nats *embedded.Server, begin time.Time, out io.Writer) error {
 	ready := all.Ready
 	if cluster != nil {
 		ready = func() error {
@@ -42,7 +43,7 @@ func welcome(ctx context.Context, o *options, all *together, cluster *sim.Cluste
 	} else {
 		fmt.Fprintf(out, "  curl -k https://%s/readyz?verbose\n", metricsapi.Addr())
 	}
-	fmt.Fprintf(out, "  curl -s http://%s/metrics | grep -E '^(kube_pod_info|container_cpu_usage_seconds_total)' | head\n", exporter.Addr())
+	fmt.Fprintf(out, "  curl -s %s://%s/metrics | grep -E '^(kube_pod_info|container_cpu_usage_seconds_total)' | head\n", exporter.Guard().Scheme(), exporter.Addr())
 	if o.natsAddress != "" {
 		fmt.Fprintf(out, "  nats --server %s sub 'k8s.v1.%s.>'      (the nats CLI, or any NATS client)\n", nats.URL(), o.cluster)
 	}

@@ -7,7 +7,6 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"github.com/headwater-metrics/headwater/services/exporter/collector"
 	"github.com/headwater-metrics/headwater/services/exporter/exposition"
 )
 
@@ -24,7 +23,7 @@ Flags:
 
 // Command runs "exporter render": args are what stands behind these words. It returns the exit code.
 func Command(args []string, in io.Reader, out, errs io.Writer) int {
-	var options collector.Options
+	var options Options
 	fs := pflag.NewFlagSet("exporter render", pflag.ContinueOnError)
 	fs.SetOutput(io.Discard)
 	fs.SortFlags = false

@@ -1,8 +1,8 @@
 // Package render prints what given Kubernetes objects would export, without any server: a user tries flags on the
 // output of `kubectl get -o json`, or lints what a configuration makes of it.
 //
-// What flows in: objects in JSON or YAML, single, as a List or as a stream of documents. What flows out: the exposition,
-// as one scrape of an exporter that knows just these objects.
+// What flows in: objects in JSON or YAML, single, as a List or as a stream of documents; custom resources too, whose
+// definitions aren't needed. What flows out: the exposition, as one scrape of an exporter that knows just these objects.
 //
 // Promised: an object takes the way that it takes on the wire: it is pruned, encoded, and decoded again; what is left out
 // is told, with how many there were; an error names the file, the document and the item.
@@ -20,23 +20,31 @@ import (
 	"strings"
 	"time"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	sigsjson "sigs.k8s.io/json"
 
 	"github.com/headwater-metrics/headwater/schemas"
 	"github.com/headwater-metrics/headwater/services/exporter/collector"
+	"github.com/headwater-metrics/headwater/services/exporter/customresource"
 	"github.com/headwater-metrics/headwater/services/exporter/exposition"
+	"github.com/headwater-metrics/headwater/services/exporter/internal/shard"
 	"github.com/headwater-metrics/headwater/services/internal/objects"
 )
 
 // Renderer gathers objects, and writes what they export. It is not safe for concurrent use.
 type Renderer struct {
-	options   collector.Options
-	resources []*collector.Resource
+	options   Options
+	resources []*collector.Resource // of the table of kinds
+	custom    *customresource.Set
+	keeper    *shard.Keeper
 	store     *exposition.Store
 	kinds     map[schema.GroupVersionKind]*kind
-	left      map[string]int // why objects were left out -> how many
-	skipped   int            // series that could not be told
+	series    map[string]object // of custom resources -> whose it is
+	left      map[string]int    // why objects were left out -> how many
+	skipped   int               // series that could not be told
+	repeated  int               // series that another object has
 	now       time.Time
 }
 
@@ -44,20 +52,46 @@ type Renderer struct {
 type kind struct {
 	why      string
 	encoder  *objects.Encoder
+	custom   bool
 	table    int
 	renderer collector.Renderer
 }
 
+// object names an object.
+type object struct {
+	table int
+	key   string
+}
+
 // New makes a renderer. Errors name the option that is wrong.
-func New(options collector.Options) (*Renderer, error) {
-	resources, err := collector.New(options)
+func New(options Options) (*Renderer, error) {
+	r := &Renderer{
+		options: options, keeper: shard.NewKeeper(&options.Shard), kinds: map[schema.GroupVersionKind]*kind{},
+		series: map[string]object{}, left: map[string]int{}, now: time.Now(),
+	}
+	var err error
+	if r.resources, err = collector.New(options.Collector); err != nil {
+		return nil, err
+	}
+	if options.Custom.Only {
+		r.resources = nil
+	}
+	if err := options.Shard.Validate(options.Collector.Resources); err != nil {
+		return nil, err
+	}
+	config, err := options.Custom.Load()
 	if err != nil {
 		return nil, err
 	}
-	return &Renderer{
-		options: options, resources: resources, store: exposition.NewStore(resources),
-		kinds: map[schema.GroupVersionKind]*kind{}, left: map[string]int{}, now: time.Now(),
-	}, nil
+	keep, err := collector.FamilyFilter(options.Collector)
+	if err != nil {
+		return nil, err
+	}
+	if r.custom, err = customresource.Compile(config, keep); err != nil {
+		return nil, err
+	}
+	r.store = exposition.NewStore(r.resources)
+	return r, nil
 }
 
 // Add reads the objects of a file, whose name is for errors only. All errors of its documents are returned, joined; the
@@ -148,11 +182,11 @@ func (r *Renderer) object(gvk schema.GroupVersionKind, document []byte) error {
 		return nil
 	}
 	row := k.encoder.Kind()
-	typed := row.New()
-	if err := sigsjson.UnmarshalCaseSensitivePreserveInts(document, typed); err != nil {
+	read, err := decode(&row, document)
+	if err != nil {
 		return fmt.Errorf("couldn't read the %s: %w", gvk.Kind, err)
 	}
-	made, err := k.encoder.Change(typed, schemas.Applied, r.now)
+	made, err := k.encoder.Change(read, schemas.Applied, r.now)
 	if err != nil {
 		return err
 	}
@@ -160,17 +194,57 @@ func (r *Renderer) object(gvk schema.GroupVersionKind, document []byte) error {
 	if err := change.Unmarshal(made.Marshal()); err != nil {
 		return fmt.Errorf("couldn't read back the %s %s/%s: %w", gvk.Kind, made.Namespace, made.Name, err)
 	}
-	if !r.options.WantsNamespace(change.Namespace) {
+	if !r.options.Collector.WantsNamespace(change.Namespace) {
 		r.left[fmt.Sprintf("%s in the namespace %s, which the flags leave out", row.Resource, change.Namespace)]++
 		return nil
 	}
-	lines, err := k.renderer.Render(change.Object)
+	kept, err := r.keeper.Keep(row.Resource, change.UID, change.Object)
+	if err == nil && !kept {
+		r.left[fmt.Sprintf("%s that belong to other shards or nodes", row.Resource)]++
+		return nil
+	}
+	var lines *collector.Rendered
+	if err == nil {
+		lines, err = k.renderer.Render(change.Object)
+	}
 	if err != nil {
 		return fmt.Errorf("couldn't render the %s %s/%s: %w", gvk.Kind, change.Namespace, change.Name, err)
 	}
 	r.skipped += lines.Skipped
-	r.store.Table(k.table).Put(change.Namespace+"/"+change.Name, change.UID, lines.Text, lines.Ends)
+	of := object{k.table, change.Namespace + "/" + change.Name}
+	text, ends := lines.Text, lines.Ends
+	if k.custom {
+		text, ends = r.own(of, lines)
+	}
+	r.store.Table(of.table).Put(of.key, change.UID, text, ends)
 	return nil
+}
+
+// decode reads an object as its watch would: into the kind's type, or as it is.
+func decode(row *objects.Kind, document []byte) (runtime.Object, error) {
+	read := row.New()
+	if u, ok := read.(*unstructured.Unstructured); ok {
+		return u, sigsjson.UnmarshalCaseSensitivePreserveInts(document, &u.Object) // an item of a list may lack its kind
+	}
+	return read, sigsjson.UnmarshalCaseSensitivePreserveInts(document, read)
+}
+
+// own returns the lines of a custom resource without the series that another object has: the configuration may leave out
+// what would tell the two apart.
+func (r *Renderer) own(of object, lines *collector.Rendered) (text []byte, ends []int) {
+	for i := range lines.Ends {
+		for line := range bytes.Lines(lines.Of(i)) {
+			series := string(line[:max(bytes.LastIndexByte(line, ' '), 0)])
+			if owner, known := r.series[series]; known && owner != of {
+				r.repeated++
+				continue
+			}
+			r.series[series] = of
+			text = append(text, line...)
+		}
+		ends = append(ends, len(text))
+	}
+	return text, ends
 }
 
 // kind finds out what is done with a kind.
@@ -179,24 +253,42 @@ func (r *Renderer) kind(gvk schema.GroupVersionKind) (*kind, error) {
 		return k, nil
 	}
 	k := &kind{}
-	row, ok := objects.ByGVK(gvk)
+	resource, row := r.builtin(gvk, k)
+	if resource == nil && k.why == "" {
+		plural := r.custom.Plural(gvk)
+		resource = r.custom.For(gvk, plural)
+		row, k.custom = objects.Custom(gvk.GroupVersion().WithResource(plural), gvk.Kind, true), true
+	}
 	switch {
-	case !ok:
-		k.why = fmt.Sprintf("%s %s, a kind that is not known", gvk.GroupVersion(), gvk.Kind)
-	case collector.Find(r.resources, row.Group, row.Resource) == nil:
-		k.why = fmt.Sprintf("%s, which the flags leave out", row.Resource)
-	default:
-		k.table = slices.Index(r.resources, collector.Find(r.resources, row.Group, row.Resource))
+	case resource != nil:
 		var err error
 		if k.encoder, err = objects.NewEncoder(row); err != nil {
 			return nil, err
 		}
-		if k.renderer, err = r.resources[k.table].NewRenderer(); err != nil {
+		if k.renderer, err = resource.NewRenderer(); err != nil {
 			return nil, err
 		}
+		if k.table = slices.Index(r.resources, resource); k.custom {
+			k.table = r.store.Add(resource)
+		}
+	case k.why == "":
+		k.why = fmt.Sprintf("%s %s, a kind that is not known", gvk.GroupVersion(), gvk.Kind)
 	}
 	r.kinds[gvk] = k
 	return k, nil
+}
+
+// builtin returns a kind of the table, or says why it is left out; neither if it isn't one.
+func (r *Renderer) builtin(gvk schema.GroupVersionKind, k *kind) (*collector.Resource, objects.Kind) {
+	row, ok := objects.ByGVK(gvk)
+	if !ok {
+		return nil, row
+	}
+	resource := collector.Find(r.resources, row.Group, row.Resource)
+	if resource == nil {
+		k.why = fmt.Sprintf("%s, which the flags leave out", row.Resource)
+	}
+	return resource, row
 }
 
 // Write writes what the objects export.
@@ -212,6 +304,9 @@ func (r *Renderer) LeftOut() []string {
 	}
 	if r.skipped > 0 {
 		lines = append(lines, fmt.Sprintf("left out %d series that the objects do not say enough for", r.skipped))
+	}
+	if r.repeated > 0 {
+		lines = append(lines, fmt.Sprintf("left out %d series of custom resources that another object has too; give them labels that tell the objects apart", r.repeated))
 	}
 	return lines
 }

@@ -10,11 +10,14 @@ import (
 	"time"
 
 	"github.com/headwater-metrics/headwater/services/exporter/exposition"
+	"github.com/headwater-metrics/headwater/services/internal/stream"
 )
 
+// handler serves /metrics to those whom the guard lets through. The rest tells nothing about objects and is for everyone who
+// can connect: health, for the kubelet's probes, and the landing page.
 func (s *Service) handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /metrics", s.scrape)
+	mux.Handle("GET /metrics", s.guard.Protect(http.HandlerFunc(s.scrape)))
 	alive := func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") }
 	mux.HandleFunc("GET /livez", alive)
 	mux.HandleFunc("GET /healthz", alive)
@@ -34,21 +37,22 @@ func (s *Service) readyz(w http.ResponseWriter, _ *http.Request) {
 // scrape answers /metrics. ?resources= and ?exclude_resources= (comma-separated) choose the resources, "usage" among them.
 func (s *Service) scrape(w http.ResponseWriter, r *http.Request) {
 	began := time.Now()
-	if err := s.Ready(); err != nil {
+	current, err := s.current()
+	if err != nil {
 		s.metrics.refused.Inc()
 		w.Header().Set("Retry-After", "1")
 		http.Error(w, "not ready: "+err.Error(), http.StatusServiceUnavailable)
 		return
 	}
 	format, contentType := exposition.Negotiate(r.Header)
-	answer := exposition.NewAnswer(format, s.groups(format, chosen(r)))
+	answer := exposition.NewAnswer(format, s.groups(current, format, chosen(r)))
 	plain, packed := answer.Sizes()
 
 	header := w.Header()
 	header.Set("Content-Type", contentType)
 	header.Set("Vary", "Accept, Accept-Encoding")
 	size, encoding, write := plain, "identity", answer.Write
-	if s.options.Gzip && exposition.AcceptsGzip(r.Header) {
+	if current.options.Gzip && exposition.AcceptsGzip(r.Header) {
 		size, encoding, write = packed, "gzip", answer.WriteGzip
 		header.Set("Content-Encoding", encoding)
 	}
@@ -74,9 +78,9 @@ func formatName(f exposition.Format) string {
 }
 
 // groups are what a scrape gets: the objects' series as of now, and the usage of the nodes that are alive.
-func (s *Service) groups(format exposition.Format, wanted func(string) bool) []exposition.Group {
+func (s *Service) groups(current *edition, format exposition.Format, wanted func(string) bool) []exposition.Group {
 	var groups []exposition.Group
-	snapshot := s.objects.Load().store.Snapshot()
+	snapshot := current.snapshot()
 	if err := snapshot.Err(); err != nil {
 		s.log.Error("the series that are held are damaged: restart the exporter", "error", err)
 	}
@@ -85,8 +89,14 @@ func (s *Service) groups(format exposition.Format, wanted func(string) bool) []e
 			groups = append(groups, g)
 		}
 	}
-	if u := s.usage.Load(); u != nil && wanted("usage") {
-		if g, ok := u.store.Group(format, time.Now().Add(-s.options.MaxSampleAge)); ok {
+	var usage *stream.Position
+	if s.usageReplay != nil {
+		p := s.usageReplay.Position()
+		usage = &p
+	}
+	groups = append(groups, current.more(wanted, usage)...)
+	if u := s.usage.Load(); u != nil && current.usage != nil && wanted("usage") {
+		if g, ok := u.store.Group(format, time.Now().Add(-current.options.MaxSampleAge), current.usage); ok {
 			groups = append(groups, g)
 		}
 	}
@@ -126,12 +136,9 @@ func (s *Service) landing(w http.ResponseWriter, _ *http.Request) {
 		Position  uint64
 		Resources []string
 		Usage     bool
-	}{s.Ready(), s.objectsReplay.Position().Sequence, nil, s.options.Usage}
-	for _, r := range s.catalog.resources {
-		page.Resources = append(page.Resources, r.Name)
-	}
-	if s.options.Usage {
-		page.Resources = append(page.Resources, "usage")
+	}{s.Ready(), s.position().Sequence, nil, s.options.Usage}
+	if e := s.editions.newest(); e != nil {
+		page.Resources = e.resources()
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	if err := landingPage.Execute(w, page); err != nil {

@@ -10,12 +10,20 @@ import (
 	cliflag "k8s.io/component-base/cli/flag"
 
 	"github.com/headwater-metrics/headwater/services/exporter/collector"
+	"github.com/headwater-metrics/headwater/services/exporter/internal/shard"
+	"github.com/headwater-metrics/headwater/services/internal/customresource"
+	"github.com/headwater-metrics/headwater/services/internal/web"
 )
 
 // Options are what the flags set. NewOptions gives the defaults; Flags declares the flags; a test or allinone fills the
-// fields itself.
+// fields itself. The file of ConfigFile overrides them: see Service.Options.
 type Options struct {
-	// ListenAddress is where /metrics is served, without TLS; default ":8080". Port 0 takes any free one; Service.Addr
+	// ConfigFile is a YAML file with the options of kube-state-metrics under its own names; it is read again when it changes.
+	// "" for none.
+	ConfigFile string
+	// ContinueWithoutConfig starts without the file if it doesn't exist, and reads it when it does.
+	ContinueWithoutConfig bool
+	// ListenAddress is where /metrics is served; default ":8080". Port 0 takes any free one; Service.Addr
 	// tells which.
 	ListenAddress string
 	// TelemetryAddress is where the process serves its own metrics; default ":8081", empty for none. The service itself does
@@ -23,6 +31,15 @@ type Options struct {
 	TelemetryAddress string
 	// Collector says which families of which objects are exported.
 	Collector collector.Options
+	// Custom says which fields of custom resources are exported, too; its file is read again when it changes.
+	Custom customresource.Options
+	// Shard says which of the objects are this exporter's own.
+	Shard shard.Filter
+	// Pod and PodNamespace name this exporter's own pod, in a StatefulSet: its ordinal and the number of replicas then are the
+	// shard, in place of Shard.Shard and Shard.Total. "" for none.
+	Pod, PodNamespace string
+	// Extras are what kube-state-metrics doesn't have.
+	Extras Extras
 	// Usage adds the usage of containers, pods and nodes; default on. Then /metrics waits for the usage stream too, which
 	// an ingest service has to have created once.
 	Usage bool
@@ -40,6 +57,10 @@ type Options struct {
 	IdleTimeout time.Duration
 	// ReadHeaderTimeout bounds reading a request's headers; default 5 seconds.
 	ReadHeaderTimeout time.Duration
+	// Web says over which connections, and to whom, /metrics and the telemetry are shown; default plain HTTP, to everyone.
+	Web web.Options
+
+	ignored []string // flags that were given and have no effect here
 }
 
 // NewOptions returns the defaults.
@@ -52,7 +73,19 @@ func NewOptions() *Options {
 
 // Flags declares the flags that set o, named as those of kube-state-metrics where it has them.
 func (o *Options) Flags() (sections cliflag.NamedFlagSets) {
-	o.Collector.AddFlags(sections.FlagSet("series"))
+	series := sections.FlagSet("series")
+	o.Collector.AddFlags(series)
+	series.StringVar(&o.ConfigFile, "config", o.ConfigFile, "YAML file with options as kube-state-metrics has them (metric_denylist, labels_allow_list...); they override the flags. A change takes effect at once; a file that can't be used leaves everything as it is.")
+	series.BoolVar(&o.ContinueWithoutConfig, "continue-without-config", o.ContinueWithoutConfig, "Start without the file of --config if it doesn't exist, and read it when it does.")
+	o.addIgnored(series)
+	o.Custom.AddFlags(sections.FlagSet("custom resources"))
+
+	sharding := sections.FlagSet("sharding")
+	o.Shard.AddFlags(sharding)
+	sharding.StringVar(&o.Pod, "pod", o.Pod, "Name of this exporter's own pod: the ordinal and the replicas of its StatefulSet are --shard and --total-shards then, and change with it. Goes with --pod-namespace.")
+	sharding.StringVar(&o.PodNamespace, "pod-namespace", o.PodNamespace, "Namespace of --pod.")
+
+	o.Extras.AddFlags(sections.FlagSet("extras"))
 
 	usage := sections.FlagSet("usage")
 	usage.BoolVar(&o.Usage, "usage", o.Usage, "Export the usage of containers, pods and nodes beside the state of objects, under the names of the kubelets' resource endpoint. Needs an ingest service.")
@@ -66,6 +99,8 @@ func (o *Options) Flags() (sections cliflag.NamedFlagSets) {
 	serving.DurationVar(&o.WriteTimeout, "server-write-timeout", o.WriteTimeout, "Longest time from a request to the end of its answer; a client that reads more slowly is cut off. At least Prometheus' scrape_timeout.")
 	serving.DurationVar(&o.IdleTimeout, "server-idle-timeout", o.IdleTimeout, "How long a connection without a request is kept.")
 	serving.DurationVar(&o.ReadHeaderTimeout, "server-read-header-timeout", o.ReadHeaderTimeout, "Longest time for reading a request's headers.")
+
+	o.Web.AddFlags(sections.FlagSet("access"))
 
 	telemetry := sections.FlagSet("telemetry")
 	telemetry.StringVar(&o.TelemetryAddress, "telemetry-address", o.TelemetryAddress, "Address for the exporter's own metrics, /livez, /readyz and /debug/pprof; empty for none.")
@@ -92,8 +127,48 @@ func (o *Options) Validate() error {
 	if _, _, err := net.SplitHostPort(o.ListenAddress); err != nil {
 		wrong = append(wrong, fmt.Errorf("--listen-address is %q: %w", o.ListenAddress, err))
 	}
+	if (o.Pod == "") != (o.PodNamespace == "") {
+		wrong = append(wrong, errors.New("--pod and --pod-namespace go together; give both, for sharding by the StatefulSet, or none"))
+	}
+	wrong = append(wrong, o.Shard.Validate(o.Collector.Resources), o.Extras.validate())
 	return errors.Join(wrong...)
 }
+
+// ineffective are flags of kube-state-metrics that mean nothing here, so that its arguments can be taken over: how it asks
+// the API server, which this exporter never does, and how klog writes, where --v and --logging-format say that here.
+// The value is the flag's own when it is given without one; "" where it takes one.
+var ineffective = map[string]string{
+	"use-apiserver-cache": "true", "object-limit": "",
+	"add_dir_header": "true", "alsologtostderr": "true", "log_backtrace_at": "", "log_dir": "", "log_file": "", "log_file_max_size": "",
+	"logtostderr": "true", "one_output": "true", "skip_headers": "true", "skip_log_headers": "true", "stderrthreshold": "", "vmodule": "",
+	"legacy_stderr_threshold_behavior": "true", "alsologtostderrthreshold": "",
+}
+
+// addIgnored declares them, hidden.
+func (o *Options) addIgnored(fs *pflag.FlagSet) {
+	for name, value := range ineffective {
+		f := fs.VarPF(&ignored{name: name, to: &o.ignored}, name, "", "Has no effect: it is taken for the sake of kube-state-metrics' arguments.")
+		f.Hidden, f.NoOptDefVal = true, value
+	}
+}
+
+// ignored is a flag that only tells that it was given.
+type ignored struct {
+	name string
+	to   *[]string
+}
+
+// Set implements pflag.Value.
+func (i *ignored) Set(string) error {
+	*i.to = append(*i.to, "--"+i.name)
+	return nil
+}
+
+// String implements pflag.Value.
+func (i *ignored) String() string { return "" }
+
+// Type implements pflag.Value.
+func (i *ignored) Type() string { return "string" }
 
 // addHostAndPort declares the flags by which kube-state-metrics sets the two parts of an address.
 func addHostAndPort(fs *pflag.FlagSet, address *string, host, port, instead string) {

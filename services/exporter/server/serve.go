@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/http"
 	"time"
+
+	"github.com/headwater-metrics/headwater/services/internal/daemon"
+	"github.com/headwater-metrics/headwater/services/internal/web"
 )
 
 // listen opens the port of /metrics.
@@ -29,7 +31,8 @@ func (s *Service) serve(ctx context.Context, listener net.Listener) error {
 		Handler:     s.handler(),
 		ReadTimeout: s.options.ReadTimeout, WriteTimeout: s.options.WriteTimeout,
 		IdleTimeout: s.options.IdleTimeout, ReadHeaderTimeout: s.options.ReadHeaderTimeout,
-		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
+		HTTP2:    &http.HTTP2Config{WriteByteTimeout: s.options.WriteTimeout}, // a stream's time-out leaves its connection open
+		ErrorLog: daemon.ErrorLog(s.log),
 	}
 	ended := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
@@ -40,13 +43,17 @@ func (s *Service) serve(ctx context.Context, listener net.Listener) error {
 			server.Close()
 		}
 	})
-	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+	if err := s.guard.Serve(listener, server); !errors.Is(err, http.ErrServerClosed) {
 		stop()
+		listener.Close() // where the guard failed before it served
 		return fmt.Errorf("couldn't go on serving /metrics: %w", err)
 	}
 	<-ended
 	return nil
 }
+
+// Guard is what protects /metrics. The process's telemetry belongs behind it too.
+func (s *Service) Guard() *web.Guard { return s.guard }
 
 // Addr is the address on which /metrics is served; nil before Run has opened it.
 func (s *Service) Addr() net.Addr {

@@ -6,16 +6,15 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"runtime"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/headwater-metrics/headwater/services/exporter/exposition"
 	"github.com/headwater-metrics/headwater/services/exporter/usage"
 	"github.com/headwater-metrics/headwater/services/internal/stream"
+	"github.com/headwater-metrics/headwater/services/internal/web"
 )
 
 // Config is what the exporter is made from.
@@ -33,18 +32,30 @@ type Config struct {
 	Registry prometheus.Registerer
 }
 
-// Service is the exporter: two replays, the views that they fill, and the HTTP server that reads these.
+// Service is the exporter: the editions of what is exported, of which one is in service; the replays that fill their views;
+// and the HTTP server that reads these.
 type Service struct {
-	options *Options
+	options *Options // with which it began, the files applied
+	cluster string
 	log     *slog.Logger
 	metrics *metrics
-	catalog *catalog
 
-	objects atomic.Pointer[objects] // the view in service; nil until there is one
-	usage   atomic.Pointer[samples]
+	editions    *editions
+	usage       atomic.Pointer[samples] // of all nodes, for all editions; nil until it is whole
+	usageReplay replay                  // nil without --usage
+	usageKnown  chan struct{}           // closed when usage is whole for the first time
+	shards      *shards                 // nil without --pod
 
-	objectsReplay, usageReplay replay // usageReplay is nil without --usage
+	// Of the goroutine that runs direct.
+	flags    *Options
+	files    []file      // as they were read last
+	in       *inputs     // the last good ones
+	first    *settings   // what they mean, without shards
+	own      *assignment // the newest; nil without --pod, and until it is known
+	delayed  *settings   // those that wait for the usage; nil for none
+	lookTime time.Duration
 
+	guard    *web.Guard
 	listener atomic.Pointer[net.TCPAddr]
 }
 
@@ -55,24 +66,25 @@ type replay interface {
 	Position() stream.Position
 }
 
-// New makes the exporter. It opens nothing: wrong options are errors here, a port that is taken is one of Run.
+// New makes the exporter. It reads the files that the options name, and opens nothing: wrong options and files are errors
+// here, a port that is taken is one of Run.
 func New(cfg Config) (*Service, error) {
 	s, err := newService(cfg)
 	if err != nil {
 		return nil, err
 	}
-	config := func(name string, begin func() stream.Sink, whole func(stream.Sink, stream.Position)) stream.ReplayConfig {
-		return stream.ReplayConfig{
-			Conn: cfg.Conn, Cluster: cfg.Cluster, Name: name, Workers: runtime.GOMAXPROCS(0),
-			AwaitSnapshot: true, Begin: begin, Whole: whole, Log: cfg.Log, Registry: cfg.Registry,
+	if known := s.usageKnown; s.options.Usage {
+		whole := func(sink stream.Sink, p stream.Position) { s.serveUsage(known, sink, p) }
+		s.usageReplay, err = stream.NewUsageReplay(stream.ReplayConfig{
+			Conn: cfg.Conn, Cluster: cfg.Cluster, Name: "exporter-usage", Begin: s.beginUsage, Whole: whole, Log: cfg.Log, Registry: cfg.Registry,
+		})
+		if err != nil {
+			return nil, fmt.Errorf("couldn't set up the replay of the usage: %w", err)
 		}
 	}
-	if s.objectsReplay, err = stream.NewReplay(config("exporter-objects", s.beginObjects, s.serveObjects)); err != nil {
-		return nil, fmt.Errorf("couldn't set up the replay of the objects: %w", err)
-	}
-	if s.options.Usage {
-		if s.usageReplay, err = stream.NewUsageReplay(config("exporter-usage", s.beginUsage, s.serveUsage)); err != nil {
-			return nil, fmt.Errorf("couldn't set up the replay of the usage: %w", err)
+	if s.options.Pod != "" {
+		if s.shards, err = newShards(cfg, s.options, s.log); err != nil {
+			return nil, err
 		}
 	}
 	return s, nil
@@ -83,37 +95,48 @@ func newService(cfg Config) (*Service, error) {
 	if cfg.Options == nil {
 		cfg.Options = NewOptions()
 	}
-	if err := errors.Join(cfg.Options.Validate(), stream.CheckCluster(cfg.Cluster)); err != nil {
+	if err := stream.CheckCluster(cfg.Cluster); err != nil {
 		return nil, err
 	}
-	s := &Service{options: cfg.Options, log: cfg.Log}
+	s := &Service{flags: cfg.Options, cluster: cfg.Cluster, log: cfg.Log, lookTime: lookTime, usageKnown: make(chan struct{})}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
 	var err error
-	if s.catalog, err = newCatalog(cfg.Cluster, &cfg.Options.Collector); err != nil {
+	if s.in, err = readInputs(cfg.Options); err != nil {
 		return nil, err
 	}
+	if s.first, err = s.in.settings(cfg.Cluster, nil); err != nil {
+		return nil, err
+	}
+	s.options, s.files = s.in.options, s.in.files
+	if s.guard, err = web.New(web.Config{Options: s.options.Web, Log: s.log, Registry: cfg.Registry}); err != nil {
+		return nil, err
+	}
+	s.editions = newEditions(cfg, s.log)
 	s.metrics = newMetrics(cfg.Registry, s.log, s)
+	s.editions.metrics, s.editions.extras = s.metrics, newExtras(&s.options.Extras)
+	s.metrics.loaded(s.files, nil)
+	if cfg.Registry != nil {
+		cfg.Registry.MustRegister(currentReplay{s.editions})
+	}
+	s.warn(s.in)
+	if len(cfg.Options.ignored) > 0 {
+		s.log.Warn("some flags are taken for the sake of kube-state-metrics' arguments, and have no effect", "flags", cfg.Options.ignored)
+	}
 	return s, nil
 }
 
-func (s *Service) beginObjects() stream.Sink {
-	return &objects{catalog: s.catalog, store: exposition.NewStore(s.catalog.resources), metrics: s.metrics}
-}
-
-func (s *Service) serveObjects(sink stream.Sink, p stream.Position) {
-	o := sink.(*objects)
-	o.whole.Store(true)
-	s.objects.Store(o)
-	s.log.Info("the objects are whole", "position", p.Sequence)
-}
+// Options are those with which the exporter began: the flags, overridden by the file of --config.
+func (s *Service) Options() *Options { return s.options }
 
 func (s *Service) beginUsage() stream.Sink { return &samples{usage.NewStore()} }
 
-func (s *Service) serveUsage(sink stream.Sink, p stream.Position) {
+func (s *Service) serveUsage(known chan<- struct{}, sink stream.Sink, p stream.Position) {
 	u := sink.(*samples)
-	s.usage.Store(u)
+	if s.usage.Swap(u) == nil {
+		close(known)
+	}
 	nodes, pods, _ := u.store.Stats()
 	s.log.Info("the usage is whole", "nodes", nodes, "pods", pods, "position", p.Sequence)
 }
@@ -126,10 +149,16 @@ func (s *Service) Run(ctx context.Context) error {
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return s.objectsReplay.Run(ctx) })
+	group.Go(func() error { return s.direct(ctx) })
+	if s.shards != nil {
+		group.Go(func() error { return s.shards.Run(ctx) })
+	}
 	if s.usageReplay != nil {
 		group.Go(func() error { return s.usageReplay.Run(ctx) })
 		group.Go(func() error { return s.expire(ctx) })
+	}
+	if s.editions.tracker != nil {
+		group.Go(func() error { return s.watchAvailability(ctx, s.editions.config.Conn) })
 	}
 	group.Go(func() error { return s.serve(ctx, listener) })
 	if err := group.Wait(); err != nil && !errors.Is(err, context.Canceled) {
@@ -157,15 +186,37 @@ func (s *Service) expire(ctx context.Context) error {
 	}
 }
 
-// Ready says why /metrics can't be answered yet; nil when it can.
+// Ready says why /metrics can't be answered yet; nil when it can. Once it can, it always can.
 func (s *Service) Ready() error {
-	if s.objects.Load() == nil {
-		return notReady("the objects are not known yet", s.objectsReplay.Ready())
+	_, err := s.current()
+	return err
+}
+
+// current is the edition in service, or why there is none.
+func (s *Service) current() (*edition, error) {
+	e := s.editions.serving.Load()
+	if e == nil {
+		next := s.editions.newest()
+		switch {
+		case next != nil:
+			return nil, notReady("the objects are not known yet", next.replay.Ready())
+		case s.shards != nil:
+			return nil, notReady("the shard is not known yet", s.shards.Err())
+		}
+		return nil, errors.New("the objects are not known yet: the exporter starts")
 	}
-	if s.usageReplay != nil && s.usage.Load() == nil {
-		return notReady("the usage is not known yet", s.usageReplay.Ready())
+	if e.usage != nil && s.usageReplay != nil && s.usage.Load() == nil {
+		return nil, notReady("the usage is not known yet", s.usageReplay.Ready())
 	}
-	return nil
+	return e, nil
+}
+
+// position is how far the edition in service has read the log.
+func (s *Service) position() stream.Position {
+	if e := s.editions.serving.Load(); e != nil {
+		return e.replay.Position()
+	}
+	return stream.Position{}
 }
 
 func notReady(what string, because error) error {

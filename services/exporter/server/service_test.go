@@ -407,7 +407,7 @@ func TestManyScrapesAtOnceWhileObjectsChange(t *testing.T) {
 		t.Fatal(err)
 	}
 	testenv.Eventually(t, patience, func() error {
-		if p := w.service.objectsReplay.Position(); p.Sequence != w.log.Acked().Sequence {
+		if p := w.service.position(); p.Sequence != w.log.Acked().Sequence {
 			return fmt.Errorf("at %d of %d", p.Sequence, w.log.Acked().Sequence)
 		}
 		return nil

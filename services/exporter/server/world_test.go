@@ -41,7 +41,12 @@ type world struct {
 // newWorld starts NATS with empty streams.
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	w := &world{TB: t, conn: testenv.Conn(t)}
+	return newWorldOn(t, testenv.Conn(t))
+}
+
+func newWorldOn(t testing.TB, conn *stream.Conn) *world {
+	t.Helper()
+	w := &world{TB: t, conn: conn}
 	if err := stream.Ensure(t.Context(), w.conn, stream.Streams{Cluster: cluster, ObjectsMaxBytes: 256 << 20}); err != nil {
 		t.Fatal(err)
 	}
@@ -67,6 +72,12 @@ func (w *world) openLog() {
 // start starts an exporter that reads the world's streams.
 func (w *world) start(configure func(*Options)) {
 	w.Helper()
+	w.run(w.make(configure))
+}
+
+// make makes the exporter.
+func (w *world) make(configure func(*Options)) *Service {
+	w.Helper()
 	options := NewOptions()
 	options.ListenAddress = "127.0.0.1:0"
 	if configure != nil {
@@ -77,7 +88,7 @@ func (w *world) start(configure func(*Options)) {
 	if err != nil {
 		w.Fatal(err)
 	}
-	w.run(service)
+	return service
 }
 
 func (w *world) run(service *Service) {
@@ -125,7 +136,7 @@ func (w *world) append(subject string, payload []byte) {
 
 func changeOf(t testing.TB, o runtime.Object, operation schemas.Operation) schemas.ObjectChange {
 	t.Helper()
-	resources := map[string]string{"*v1.Pod": "pods", "*v1.Node": "nodes", "*v1.Namespace": "namespaces", "*v1.Deployment": "deployments", "*v1.ReplicaSet": "replicasets", "*v1.ConfigMap": "configmaps"}
+	resources := map[string]string{"*v1.Pod": "pods", "*v1.Node": "nodes", "*v1.Namespace": "namespaces", "*v1.Deployment": "deployments", "*v1.ReplicaSet": "replicasets", "*v1.ConfigMap": "configmaps", "*v1.StatefulSet": "statefulsets"}
 	kind, ok := wireobjects.ByResource(resources[fmt.Sprintf("%T", o)])
 	if !ok {
 		t.Fatalf("no resource for a %T", o)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/headwater-metrics/headwater/schemas"
@@ -12,9 +13,6 @@ import (
 
 // Store holds the newest sample of every node. Its methods may be called concurrently.
 type Store struct {
-	families []family
-	headers  []*exposition.Header
-
 	mu    sync.Mutex // guards nodes; held for moments only
 	nodes map[string]*node
 }
@@ -25,20 +23,22 @@ type node struct {
 	time    int64 // of the scrape, Unix nanoseconds
 	message []byte
 	pods    int
-	pages   [2]struct { // by exposition.Format
+	// rendered is what was rendered for the selection that was asked for last: there is one, but for the moment in which
+	// another takes its place.
+	rendered atomic.Pointer[rendered]
+}
+
+// rendered is what was rendered of a sample.
+type rendered struct {
+	selection *Selection
+	pages     [2]struct { // by exposition.Format
 		once sync.Once
 		row  []*exposition.Page
 	}
 }
 
 // NewStore makes an empty store.
-func NewStore() *Store {
-	s := &Store{families: families(), nodes: map[string]*node{}}
-	for _, f := range s.families {
-		s.headers = append(s.headers, exposition.NewHeader(f.Family))
-	}
-	return s
-}
+func NewStore() *Store { return &Store{nodes: map[string]*node{}} }
 
 // samples are used to decode messages.
 var samples = sync.Pool{New: func() any { return new(schemas.UsageSample) }}
@@ -88,13 +88,16 @@ func (s *Store) Expire(t time.Time) int {
 	return before - len(s.nodes)
 }
 
-// Group is the series of all nodes whose newest sample was taken since t, in the order of their names; false where there
-// is none.
-func (s *Store) Group(format exposition.Format, t time.Time) (exposition.Group, bool) {
+// Group is the selected series of all nodes whose newest sample was taken since t, in the order of their names; false where
+// there is no such node, or nothing is selected.
+func (s *Store) Group(format exposition.Format, t time.Time, of *Selection) (exposition.Group, bool) {
+	if len(of.families) == 0 {
+		return exposition.Group{}, false
+	}
 	s.mu.Lock()
 	nodes := make([]*node, 0, len(s.nodes))
 	for _, n := range s.nodes {
-		if n.time >= t.UnixNano() {
+		if n.time >= t.UnixNano() && of.wantsNode(n.name) {
 			nodes = append(nodes, n)
 		}
 	}
@@ -103,25 +106,35 @@ func (s *Store) Group(format exposition.Format, t time.Time) (exposition.Group, 
 		return exposition.Group{}, false
 	}
 	slices.SortFunc(nodes, func(a, b *node) int { return cmp.Compare(a.name, b.name) })
-	group := exposition.Group{Name: "usage", Families: s.headers, Pages: make([][]*exposition.Page, len(nodes))}
-	exposition.Parallel(len(nodes), func(i int) { group.Pages[i] = s.row(nodes[i], format) })
+	group := exposition.Group{Name: "usage", Families: of.headers, Pages: make([][]*exposition.Page, len(nodes))}
+	exposition.Parallel(len(nodes), func(i int) { group.Pages[i] = nodes[i].row(of, format) })
 	return group, true
 }
 
 // row renders a node's series, or takes what was rendered before.
-func (s *Store) row(n *node, format exposition.Format) []*exposition.Page {
-	pages := &n.pages[format]
+func (n *node) row(of *Selection, format exposition.Format) []*exposition.Page {
+	r := n.rendered.Load()
+	if r == nil || r.selection != of {
+		mine := &rendered{selection: of}
+		if n.rendered.CompareAndSwap(r, mine) {
+			r = mine
+		} else if r = n.rendered.Load(); r.selection != of {
+			r = mine // two selections at a time: this one is not kept
+		}
+	}
+	pages := &r.pages[format]
 	pages.once.Do(func() {
-		pages.row = make([]*exposition.Page, len(s.families))
+		pages.row = make([]*exposition.Page, len(of.families))
 		sample := samples.Get().(*schemas.UsageSample)
 		defer samples.Put(sample)
 		if err := sample.Unmarshal(n.message); err != nil {
 			return // unreachable: Apply has read it
 		}
+		of.cut(sample)
 		unique(sample)
 		var text []byte
-		for i := range s.families {
-			text = s.families[i].append(text[:0], sample, format)
+		for i := range of.families {
+			text = of.families[i].append(text[:0], sample, format)
 			pages.row[i] = exposition.Pack(text)
 		}
 	})

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/headwater-metrics/headwater/schemas"
+	"github.com/headwater-metrics/headwater/services/exporter/collector"
 	"github.com/headwater-metrics/headwater/services/exporter/exposition"
 	"github.com/headwater-metrics/headwater/services/exporter/internal/strict"
 )
@@ -50,10 +51,19 @@ func apply(t testing.TB, s *Store, samples ...schemas.UsageSample) {
 	}
 }
 
+func everything(t testing.TB) *Selection {
+	t.Helper()
+	all, err := Select(Filter{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
 func text(t testing.TB, s *Store, format exposition.Format, since time.Time) string {
 	t.Helper()
 	var groups []exposition.Group
-	if g, ok := s.Group(format, since); ok {
+	if g, ok := s.Group(format, since, everything(t)); ok {
 		groups = append(groups, g)
 	}
 	var out bytes.Buffer
@@ -161,6 +171,78 @@ func TestWhatCannotBeReadIsAnError(t *testing.T) {
 	}
 }
 
+// names are the families and nodes of what a selection gives.
+func names(t testing.TB, s *Store, of *Selection) string {
+	t.Helper()
+	g, ok := s.Group(exposition.Text, at, of)
+	if !ok {
+		return ""
+	}
+	var out bytes.Buffer
+	if err := exposition.NewAnswer(exposition.Text, []exposition.Group{g}).Write(&out); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := strict.Text(out.Bytes()); err != nil {
+		t.Fatal(err)
+	}
+	return out.String()
+}
+
+func TestSelections(t *testing.T) {
+	s := NewStore()
+	one, two := fullSample(), fullSample()
+	two.Node = "node-2"
+	two.Pods = append(two.Pods, schemas.PodUsage{Namespace: "bank", Name: "vault", Containers: []schemas.ContainerUsage{{Name: "main", Point: point(1, 1)}}})
+	apply(t, s, one, two)
+	choose := func(f Filter) *Selection {
+		t.Helper()
+		selection, err := Select(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return selection
+	}
+	all := choose(Filter{})
+	whole := names(t, s, all)
+	if !strings.Contains(whole, `namespace="bank"`) || !strings.Contains(whole, `node="node-1"`) {
+		t.Fatal(whole)
+	}
+	node := choose(Filter{Node: func(name string) bool { return name == "node-2" }})
+	if got := names(t, s, node); strings.Contains(got, `node="node-1"`) || !strings.Contains(got, `node="node-2"`) {
+		t.Error(got)
+	}
+	namespace := choose(Filter{Namespace: func(name string) bool { return name != "bank" }})
+	if got := names(t, s, namespace); strings.Contains(got, "bank") || !strings.Contains(got, `namespace="shop"`) || !strings.Contains(got, `node_cpu_usage_seconds_total{node="node-2"}`) {
+		t.Error(got)
+	}
+	family := choose(Filter{Family: func(f *collector.Family) (bool, error) { return !strings.HasPrefix(f.Name, "pod_"), nil }})
+	if got := names(t, s, family); strings.Contains(got, "pod_cpu") || !strings.Contains(got, "container_cpu") {
+		t.Error(got)
+	}
+	none := choose(Filter{Family: func(*collector.Family) (bool, error) { return false, nil }})
+	if got := names(t, s, none); got != "" || !none.Empty() || all.Empty() {
+		t.Error(got)
+	}
+	if _, err := Select(Filter{Family: func(*collector.Family) (bool, error) { return false, io.ErrUnexpectedEOF }}); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Error(err)
+	}
+	// What was rendered for one selection is not given to another, also when they take turns.
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for range 20 {
+				if got := names(t, s, namespace); strings.Contains(got, "bank") {
+					t.Error("a namespace that is not wanted")
+				}
+				if names(t, s, all) != whole {
+					t.Error("another answer")
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
 func TestScrapesWhileSamplesCome(t *testing.T) {
 	s := NewStore()
 	var wg sync.WaitGroup
@@ -205,8 +287,9 @@ func BenchmarkScrape(b *testing.B) {
 		sample.Node = fmt.Sprintf("ip-10-0-%d-%d.example.internal", i/256, i%256)
 		messages[i] = sample.Marshal()
 	}
+	all := everything(b)
 	scrape := func() int64 {
-		g, _ := s.Group(exposition.OpenMetrics, at)
+		g, _ := s.Group(exposition.OpenMetrics, at, all)
 		a := exposition.NewAnswer(exposition.OpenMetrics, []exposition.Group{g})
 		if err := a.WriteGzip(io.Discard); err != nil {
 			b.Fatal(err)

@@ -9,8 +9,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/headwater-metrics/headwater/services/internal/kubeconfig"
 	"github.com/headwater-metrics/headwater/services/internal/stream"
 )
 
@@ -160,16 +160,6 @@ func (c *Config) credentials() (*rest.Config, error) {
 		return &rest.Config{}, nil
 	case c.Rest != nil:
 		return rest.CopyConfig(c.Rest), nil
-	case c.Kubeconfig != "":
-		loaded, err := clientcmd.BuildConfigFromFlags("", c.Kubeconfig)
-		if err != nil {
-			return nil, fmt.Errorf("couldn't use the kubeconfig %s: %w; check --kubeconfig", c.Kubeconfig, err)
-		}
-		return loaded, nil
 	}
-	loaded, err := rest.InClusterConfig()
-	if err != nil {
-		return nil, fmt.Errorf("couldn't find a service account: %w; outside of a cluster, give --kubeconfig", err)
-	}
-	return loaded, nil
+	return kubeconfig.Load(c.Kubeconfig, "--kubeconfig")
 }

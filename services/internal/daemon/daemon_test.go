@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -70,7 +72,7 @@ func TestHelpIsGroupedAndVersionIsOneLine(t *testing.T) {
 
 func TestProbeTellsReadyFromNot(t *testing.T) {
 	ready := errors.New("the replay has not caught up")
-	server := httptest.NewTLSServer(TelemetryHandler(prometheus.NewRegistry(), func() error { return ready }))
+	server := httptest.NewTLSServer(TelemetryHandler(prometheus.NewRegistry(), func() error { return ready }, Open{}))
 	defer server.Close()
 	c, _, _, _, errs := newTestCommand()
 	if code := c.Execute([]string{"probe", server.URL + "/readyz"}, nil); code != 1 || !strings.Contains(errs.String(), "caught up") {
@@ -79,5 +81,48 @@ func TestProbeTellsReadyFromNot(t *testing.T) {
 	ready = nil
 	if code := c.Execute([]string{"probe", server.URL + "/readyz"}, nil); code != 0 {
 		t.Fatalf("code %d, stderr %q", code, errs)
+	}
+}
+
+// closed is a guard that shows nothing.
+type closed struct{ Open }
+
+func (closed) Protect(http.Handler) http.Handler { return http.HandlerFunc(http.NotFound) }
+
+func TestTheGuardKeepsMetricsAndProfilesButNotHealth(t *testing.T) {
+	handler := func(guard Guard) http.Handler {
+		return TelemetryHandler(prometheus.NewRegistry(), func() error { return nil }, guard)
+	}
+	for path, guarded := range map[string]bool{
+		"/livez": false, "/healthz": false, "/readyz": false,
+		"/metrics": true, "/debug/pprof/": true, "/debug/pprof/heap": true, "/debug/pprof/cmdline": true, "/debug/pprof/symbol": true,
+		"/debug/pprof/profile?seconds=1": true, "/debug/pprof/trace?seconds=1": true,
+	} {
+		for _, c := range []struct {
+			guard Guard
+			want  int
+		}{{closed{}, map[bool]int{true: 404, false: 200}[guarded]}, {Open{}, 200}} {
+			answer := httptest.NewRecorder()
+			handler(c.guard).ServeHTTP(answer, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))
+			if answer.Code != c.want {
+				t.Errorf("%s behind %T: %d, want %d", path, c.guard, answer.Code, c.want)
+			}
+		}
+	}
+}
+
+// unserving is a guard that can't serve.
+type unserving struct{ Open }
+
+func (unserving) Serve(net.Listener, *http.Server) error { return errors.New("no certificate") }
+
+func TestAGuardThatCannotServeEndsTheProcess(t *testing.T) {
+	log := slog.New(slog.DiscardHandler)
+	wait, err := Serve(t.Context(), "127.0.0.1:0", "tests", http.NotFoundHandler(), unserving{}, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := wait(); err == nil || !strings.Contains(err.Error(), "serving tests: no certificate") {
+		t.Errorf("%v", err)
 	}
 }

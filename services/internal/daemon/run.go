@@ -3,6 +3,8 @@ package daemon
 import (
 	"context"
 	"log/slog"
+	"net"
+	"net/http"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
@@ -15,11 +17,34 @@ type Service interface {
 	Ready() error
 }
 
+// Guard decides over which connections, and to whom, metrics and profiles are shown.
+type Guard interface {
+	// Protect lets requests through to next, or answers them itself.
+	Protect(next http.Handler) http.Handler
+	// Serve is server.Serve, perhaps over TLS.
+	Serve(listener net.Listener, server *http.Server) error
+}
+
+// Open is the Guard that lets everything through.
+type Open struct{}
+
+// Protect implements Guard.
+func (Open) Protect(next http.Handler) http.Handler { return next }
+
+// Serve implements Guard.
+func (Open) Serve(listener net.Listener, server *http.Server) error { return server.Serve(listener) }
+
 // Run runs a service beside its telemetry server. The first of them to end ends the other; an address in use is an
 // error before the service starts.
 func Run(ctx context.Context, service Service, telemetry string, gatherer prometheus.Gatherer, log *slog.Logger) error {
+	return RunGuarded(ctx, service, telemetry, gatherer, Open{}, log)
+}
+
+// RunGuarded is Run with a telemetry server behind a guard. Whether the process is alive and ready is told to everyone
+// that the guard lets connect.
+func RunGuarded(ctx context.Context, service Service, telemetry string, gatherer prometheus.Gatherer, guard Guard, log *slog.Logger) error {
 	group, ctx := errgroup.WithContext(ctx)
-	wait, err := Serve(ctx, telemetry, "telemetry", TelemetryHandler(gatherer, service.Ready), log)
+	wait, err := Serve(ctx, telemetry, "telemetry", TelemetryHandler(gatherer, service.Ready, guard), guard, log)
 	if err != nil {
 		return err
 	}

@@ -30,11 +30,11 @@ func NewRegistry(service string) *prometheus.Registry {
 	return registry
 }
 
-// TelemetryHandler serves /metrics (self-metrics), /livez and /healthz (the process answers), /readyz (200 when ready
-// returns nil, else 503 with its text) and /debug/pprof/.
-func TelemetryHandler(gatherer prometheus.Gatherer, ready func() error) http.Handler {
+// TelemetryHandler serves /metrics (self-metrics) and /debug/pprof/ to those whom the guard lets through, and /livez and
+// /healthz (the process answers) and /readyz (200 when ready returns nil, else 503 with its text) to everyone.
+func TelemetryHandler(gatherer prometheus.Gatherer, ready func() error, guard Guard) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("/metrics", promhttp.HandlerFor(gatherer, promhttp.HandlerOpts{EnableOpenMetrics: true}))
+	mux.Handle("/metrics", guard.Protect(promhttp.HandlerFor(gatherer, promhttp.HandlerOpts{EnableOpenMetrics: true})))
 	alive := func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") }
 	mux.HandleFunc("/livez", alive)
 	mux.HandleFunc("/healthz", alive)
@@ -45,17 +45,17 @@ func TelemetryHandler(gatherer prometheus.Gatherer, ready func() error) http.Han
 		}
 		fmt.Fprintln(w, "ok")
 	})
-	mux.HandleFunc("/debug/pprof/", pprof.Index)
-	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
-	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
-	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
-	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	for path, profile := range map[string]http.HandlerFunc{
+		"": pprof.Index, "cmdline": pprof.Cmdline, "profile": pprof.Profile, "symbol": pprof.Symbol, "trace": pprof.Trace,
+	} {
+		mux.Handle("/debug/pprof/"+path, guard.Protect(profile))
+	}
 	return mux
 }
 
 // Serve answers on address with handler until ctx ends; an empty address serves nothing. An address that can't be
 // opened is an error at once, before anything else has started.
-func Serve(ctx context.Context, address, what string, handler http.Handler, log *slog.Logger) (wait func() error, err error) {
+func Serve(ctx context.Context, address, what string, handler http.Handler, guard Guard, log *slog.Logger) (wait func() error, err error) {
 	if address == "" {
 		return func() error { <-ctx.Done(); return nil }, nil
 	}
@@ -63,12 +63,14 @@ func Serve(ctx context.Context, address, what string, handler http.Handler, log 
 	if err != nil {
 		return nil, fmt.Errorf("couldn't listen on %s for %s: %w; stop what uses the port or choose another address", address, what, err)
 	}
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn)}
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second, ErrorLog: ErrorLog(log)}
 	done := make(chan error, 1)
 	go func() {
-		err := server.Serve(listener)
+		err := guard.Serve(listener, server)
 		if errors.Is(err, http.ErrServerClosed) {
 			err = nil
+		} else {
+			err = fmt.Errorf("couldn't go on serving %s: %w", what, err)
 		}
 		done <- err
 	}()
@@ -76,6 +78,7 @@ func Serve(ctx context.Context, address, what string, handler http.Handler, log 
 	return func() error {
 		select {
 		case err := <-done:
+			listener.Close() // where the guard failed before it served
 			return err
 		case <-ctx.Done():
 			shutdown, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)

@@ -1,16 +1,13 @@
 package api
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/headwater-metrics/headwater/services/internal/kubeconfig"
 	"github.com/headwater-metrics/headwater/services/internal/stream"
 )
 
@@ -69,23 +66,9 @@ func (c *Config) complete() error {
 
 // clientFor makes a client from a kubeconfig file, or from the in-cluster configuration.
 func clientFor(file, purpose string) (kubernetes.Interface, error) {
-	config, err := loadConfig(file)
-	switch {
-	case errors.Is(err, rest.ErrNotInCluster):
-		return nil, fmt.Errorf("couldn't find an API server for %s: not in a cluster, and neither --kubeconfig nor --%s-kubeconfig is given", purpose, purpose)
-	case err != nil:
-		return nil, fmt.Errorf("couldn't load the kubeconfig %q for %s: %w", file, purpose, err)
+	config, err := kubeconfig.Load(file, "--kubeconfig or --"+purpose+"-kubeconfig")
+	if err != nil {
+		return nil, fmt.Errorf("%s has to ask the API server: %w", purpose, err)
 	}
 	return kubernetes.NewForConfig(config)
-}
-
-func loadConfig(file string) (*rest.Config, error) {
-	if file == "" {
-		return rest.InClusterConfig()
-	}
-	if _, err := os.Stat(file); err != nil {
-		return nil, err
-	}
-	return clientcmd.NewNonInteractiveDeferredLoadingClientConfig(
-		&clientcmd.ClientConfigLoadingRules{ExplicitPath: file}, &clientcmd.ConfigOverrides{}).ClientConfig()
 }

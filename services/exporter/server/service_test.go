@@ -5,7 +5,6 @@ import (
 	"net"
 	"net/http"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -312,105 +311,4 @@ func TestAPortInUse(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "couldn't listen on "+taken.Addr().String()) || !strings.Contains(err.Error(), "--listen-address") {
 		t.Errorf("%v", err)
 	}
-}
-
-func TestSlowReadersAreCutOffAndHoldUpNobody(t *testing.T) {
-	w := newWorld(t)
-	for i := range 1200 {
-		change := changeOf(t, specimen.Pod(i), schemas.Applied)
-		w.append(subjectOf(&change), change.Marshal())
-	}
-	if err := w.log.Flush(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	w.start(func(o *Options) { o.WriteTimeout = time.Second })
-	w.ready()
-	address := strings.TrimPrefix(w.base, "http://")
-	const slow = 5 // too slow to take more than what fits the sockets' buffers
-	for range slow {
-		c, err := net.Dial("tcp", address)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-		if err := c.(*net.TCPConn).SetReadBuffer(4096); err != nil {
-			t.Fatal(err)
-		}
-		fmt.Fprintf(c, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
-	}
-	w.put(pod("written-meanwhile", "1", ""))
-	w.eventually(`kube_pod_status_phase{namespace="shop",pod="written-meanwhile",uid="uid-1",phase="Running"} 1`)
-	w.metric("headwater_exporter_scrapes_broken_total", "", slow)
-}
-
-func TestManyScrapesAtOnceWhileObjectsChange(t *testing.T) {
-	w := newWorld(t)
-	const count = 200
-	for i := range count {
-		change := changeOf(t, specimen.Pod(i), schemas.Applied)
-		w.append(subjectOf(&change), change.Marshal())
-	}
-	if err := w.log.Flush(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	w.start(nil)
-	w.ready()
-	stop := make(chan struct{})
-	var writer sync.WaitGroup
-	writer.Go(func() {
-		for i := 0; ; i++ {
-			select {
-			case <-stop:
-				return
-			default:
-			}
-			p := specimen.Pod(i % count)
-			p.Status.ContainerStatuses[0].RestartCount = int32(i)
-			change := changeOf(t, p, schemas.Applied)
-			if _, err := w.log.Append(subjectOf(&change), change.Marshal()); err != nil {
-				t.Error(err)
-				return
-			}
-			if i%100 == 99 {
-				if err := w.log.Flush(t.Context()); err != nil {
-					t.Error(err)
-					return
-				}
-			}
-		}
-	})
-	var scrapes sync.WaitGroup
-	for i := range 200 {
-		scrapes.Go(func() {
-			accept, encoding := acceptText, "identity"
-			if i%2 == 0 {
-				accept = acceptOpenMetrics
-			}
-			if i%4 < 2 {
-				encoding = "gzip"
-			}
-			response, body := w.get("/metrics", "Accept", accept, "Accept-Encoding", encoding)
-			if response.StatusCode != http.StatusOK {
-				t.Errorf("%s: %s", response.Status, body)
-			}
-			if encoding == "identity" {
-				if n := strings.Count(string(body), "\nkube_pod_info{"); n != count {
-					t.Errorf("%d pods", n)
-				}
-			}
-		})
-	}
-	scrapes.Wait()
-	close(stop)
-	writer.Wait()
-	if err := w.log.Flush(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	testenv.Eventually(t, patience, func() error {
-		if p := w.service.position(); p.Sequence != w.log.Acked().Sequence {
-			return fmt.Errorf("at %d of %d", p.Sequence, w.log.Acked().Sequence)
-		}
-		return nil
-	})
-	w.scrape()
 }

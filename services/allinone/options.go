@@ -11,6 +11,7 @@ import (
 
 	"github.com/headwater-metrics/headwater/services/exporter/server"
 	"github.com/headwater-metrics/headwater/services/ingest/scraper"
+	"github.com/headwater-metrics/headwater/services/internal/customresource"
 	"github.com/headwater-metrics/headwater/services/internal/daemon"
 	"github.com/headwater-metrics/headwater/services/internal/sim"
 	"github.com/headwater-metrics/headwater/services/metricsapi/api"
@@ -87,6 +88,9 @@ func (o *options) addFlags(cmd *daemon.Command) {
 	} {
 		names, sets := sections.named()
 		for _, name := range names {
+			if name == server.Sharding { // one exporter has everything; and --node is that of ingest
+				continue
+			}
 			share(cmd, sections.service+" "+name, sets[name])
 		}
 	}
@@ -108,12 +112,9 @@ func (o *options) complete() error {
 		o.ingest.KubeletUseNodeStatusPort = true
 	}
 	o.state.Kubeconfig, o.api.Kubeconfig, o.exporter.Web.Kubeconfig = o.ingest.Kubeconfig, o.ingest.Kubeconfig, o.ingest.Kubeconfig
+	// The exporter reads the configuration of custom resources, which its own file may name, and tells state.
+	o.state.CustomResourceState = customresource.Options{}
 	var errs []error
-	custom, err := o.exporter.Custom.Load()
-	if err != nil {
-		errs = append(errs, err)
-	}
-	o.state.CustomResources = append(o.state.CustomResources, custom.Kinds()...) // one configuration for the exporter and for state
 	if o.sim.Nodes < 1 || o.sim.PodsPerNode < 1 {
 		errs = append(errs, fmt.Errorf("--sim-nodes is %d and --sim-pods-per-node %d; both must be at least 1", o.sim.Nodes, o.sim.PodsPerNode))
 	}

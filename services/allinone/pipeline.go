@@ -33,7 +33,8 @@ import (
 //	    |      v                                   |
 //	    +----> 4 ingest ----> USAGE ---------------+--> 6 exporter   ----> Prometheus
 //
-// The numbers are the order of construction. They stop together, the services first, then NATS, then the cluster.
+// State watches the custom resources that the exporter's configuration is about, also when that changes. The numbers are the
+// order of construction. They stop together, the services first, then NATS, then the cluster.
 func run(ctx context.Context, o *options, log *slog.Logger, out io.Writer) error {
 	begin := time.Now()
 	if err := o.complete(); err != nil {
@@ -113,7 +114,10 @@ func run(ctx context.Context, o *options, log *slog.Logger, out io.Writer) error
 		return err
 	}
 	defer c.Close()
-	exporter, err := server.New(server.Config{Options: o.exporter, Conn: c, Cluster: o.cluster, Log: log.With("service", "exporter"), Registry: registry})
+	exporter, err := server.New(server.Config{
+		Options: o.exporter, Conn: c, Cluster: o.cluster, Kinds: state.WantCustomResources,
+		Log: log.With("service", "exporter"), Registry: registry,
+	})
 	if err != nil {
 		return err
 	}
@@ -122,7 +126,7 @@ func run(ctx context.Context, o *options, log *slog.Logger, out io.Writer) error
 	all := &together{services}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		return daemon.RunGuarded(ctx, all, o.exporter.TelemetryAddress, registry, exporter.Guard(), log)
+		return daemon.RunGuarded(ctx, all, exporter.Options().TelemetryAddress, registry, exporter.Guard(), log)
 	})
 	group.Go(func() error { return welcome(ctx, o, all, cluster, metricsapi, exporter, nats, begin, out) })
 	return group.Wait()

@@ -43,7 +43,7 @@ func main() {
 		if err != nil {
 			return err
 		}
-		return daemon.RunGuarded(ctx, service, options.TelemetryAddress, registry, service.Guard(), log)
+		return daemon.RunGuarded(ctx, service, service.Options().TelemetryAddress, registry, service.Guard(), log)
 	}))
 }
 

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"os"
 
-	"github.com/headwater-metrics/headwater/services/internal/customresource"
 	"github.com/headwater-metrics/headwater/services/internal/daemon"
 	"github.com/headwater-metrics/headwater/services/state/watcher"
 )
@@ -18,22 +17,15 @@ func main() {
 		nats      daemon.NATS
 		streams   daemon.LogStreams
 		telemetry string
-		custom    customresource.Options
 	)
 	cmd.Section("state").StringVar(&cfg.Kubeconfig, "kubeconfig", "", "Kubeconfig file that says how the API server is reached; the pod's service account where empty.")
 	cfg.AddFlags(cmd.Section("state"))
-	custom.AddConfigFlags(cmd.Section("state"))
 	cfg.AddLeaderElectionFlags(cmd.Section("leader election"))
 	nats.Add(cmd.Section("NATS"))
 	streams.Add(cmd.Section("streams"))
 	daemon.AddTelemetryAddress(cmd.Section("telemetry"), &telemetry, ":8083")
 
 	os.Exit(cmd.Execute(os.Args[1:], func(ctx context.Context, log *slog.Logger) error {
-		wanted, err := custom.Load()
-		if err != nil {
-			return err
-		}
-		cfg.CustomResources = append(cfg.CustomResources, wanted.Kinds()...)
 		conn, err := nats.Connect(ctx, "state", log)
 		if err != nil {
 			return err

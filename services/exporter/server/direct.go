@@ -4,20 +4,9 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"path/filepath"
 	"slices"
-	"time"
 
-	"github.com/fsnotify/fsnotify"
-)
-
-const (
-	// settleTime is how long files must have been left alone before they are read: an editor writes in steps, and the symbolic
-	// links of a ConfigMap are swapped one by one. A file that is written all the time is read after settleLimit.
-	settleTime  = 100 * time.Millisecond
-	settleLimit = 2 * time.Second
-	// lookTime is how often the files are looked at without having been told of a change: not all file systems tell.
-	lookTime = 10 * time.Second
+	"github.com/headwater-metrics/headwater/services/internal/filewatch"
 )
 
 // direct makes the editions, one after the other, as the files and the shard have it, until ctx ends. It is the one that
@@ -31,38 +20,22 @@ func (s *Service) direct(ctx context.Context) error {
 			return err
 		}
 	}
-	watch := s.watchFiles()
-	defer watch.close()
-	look := time.NewTicker(s.lookTime)
-	defer look.Stop()
-	settled := time.NewTimer(0)
-	defer settled.Stop()
-	var since time.Time // the first change that was not looked at; zero for none
+	watch := filewatch.Start(s.lookTime, s.log, s.paths()...)
+	defer watch.Close()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case err := <-s.editions.failed:
 			return err
-		case <-watch.changed():
-			if since.IsZero() {
-				since = time.Now()
-			}
-			settled.Reset(min(settleTime, max(settleLimit-time.Since(since), 0)))
-		case <-watch.errors(): // events were lost, perhaps
-			settled.Reset(settleTime)
+		case <-watch.Changed():
+			s.reload(ctx)
+			watch.Set(s.paths()...)
 		case <-s.usageKnown:
 			s.usageKnown = nil
 			if s.delayed != nil {
 				s.change(ctx, s.delayed)
 			}
-		case <-settled.C:
-			since = time.Time{}
-			s.reload(ctx)
-			watch.add(s.paths())
-		case <-look.C:
-			s.reload(ctx)
-			watch.add(s.paths())
 		case own := <-s.shards.changes():
 			s.own = &own
 			s.reshard(ctx, own)
@@ -97,8 +70,16 @@ func (s *Service) reload(ctx context.Context) {
 	s.log.Info("read the changed configuration")
 	s.warn(in)
 	s.in = in
+	s.tellKinds()
 	if s.shards == nil || s.own != nil {
 		s.change(ctx, next)
+	}
+}
+
+// tellKinds tells which custom resources the configuration is about.
+func (s *Service) tellKinds() {
+	if s.kinds != nil {
+		s.kinds(s.in.custom.Kinds())
 	}
 }
 
@@ -171,53 +152,4 @@ func (s *Service) paths() []string {
 		paths = append(paths, f.path)
 	}
 	return paths
-}
-
-// watch tells when one of some files may have changed.
-type watch struct{ notify *fsnotify.Watcher }
-
-// watchFiles watches the folders of the files: the files themselves may be replaced, be links, or not be there yet.
-func (s *Service) watchFiles() *watch {
-	paths := s.paths()
-	if len(paths) == 0 {
-		return &watch{}
-	}
-	notify, err := fsnotify.NewWatcher()
-	if err != nil {
-		s.log.Warn("can't watch the configuration files for changes, so they are looked at now and then", "every", s.lookTime, "error", err)
-		return &watch{}
-	}
-	w := &watch{notify}
-	w.add(paths)
-	return w
-}
-
-// add watches the folders of these files, too. A folder that isn't there is tried again the next time.
-func (w *watch) add(paths []string) {
-	if w.notify == nil {
-		return
-	}
-	for _, path := range paths {
-		_ = w.notify.Add(filepath.Dir(path))
-	}
-}
-
-func (w *watch) changed() <-chan fsnotify.Event {
-	if w.notify == nil {
-		return nil
-	}
-	return w.notify.Events
-}
-
-func (w *watch) errors() <-chan error {
-	if w.notify == nil {
-		return nil
-	}
-	return w.notify.Errors
-}
-
-func (w *watch) close() {
-	if w.notify != nil {
-		w.notify.Close()
-	}
 }

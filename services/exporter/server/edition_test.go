@@ -154,7 +154,8 @@ func whole(count int, families ...string) func(string) error {
 	}
 }
 
-// restarting restarts containers in the order of the pods until the returned function is called.
+// restarting restarts containers in the order of the pods until the returned function is called, which waits until the exporter
+// has read it all.
 func (w *world) restarting(count int) (stop func()) {
 	ended := make(chan struct{})
 	var writer sync.WaitGroup
@@ -179,8 +180,18 @@ func (w *world) restarting(count int) (stop func()) {
 		}
 	})
 	return func() {
+		w.Helper()
 		close(ended)
 		writer.Wait()
+		if err := w.log.Flush(w.Context()); err != nil {
+			w.Fatal(err)
+		}
+		testenv.Eventually(w, patience, func() error {
+			if p := w.service.position(); p.Sequence != w.log.Acked().Sequence {
+				return fmt.Errorf("at %d of %d", p.Sequence, w.log.Acked().Sequence)
+			}
+			return nil
+		})
 	}
 }
 
@@ -576,4 +587,45 @@ func (d done) wait(t *testing.T) {
 	case <-time.After(patience):
 		t.Fatal("it waits for ever")
 	}
+}
+
+func TestAChangeThatNeedsTheUsageWaitsForIt(t *testing.T) {
+	w := &world{TB: t, conn: testenv.Conn(t)}
+	streams := stream.Streams{Cluster: cluster, ObjectsMaxBytes: 256 << 20}
+	if err := stream.EnsureLog(t.Context(), w.conn, streams); err != nil {
+		t.Fatal(err)
+	}
+	w.openLog()
+	w.have(3)
+	path := filepath.Join(t.TempDir(), "config.yaml")
+	write(t, path, "metric_allowlist: [^kube_pod_info$]\n") // it has no usage, so that isn't waited for
+	w.start(func(o *Options) { o.ConfigFile = path })
+	w.ready()
+	stop := w.looking(func(text string) error {
+		if n := len(uids(text)); n != 3 {
+			return fmt.Errorf("%d pods", n)
+		}
+		if strings.Contains(text, "kube_pod_status_phase") && !strings.Contains(text, "node_cpu_usage_seconds_total") {
+			return errors.New("the usage is missing")
+		}
+		return nil
+	})
+	write(t, path, "\n")
+	w.metric("headwater_exporter_config_reloads_total", `result="success"`, 1)
+	write(t, path, "metric_denylist: [kube_pod_labels]\n")
+	w.metric("headwater_exporter_config_reloads_total", `result="success"`, 2)
+	w.served(1)
+	usage, err := stream.NewUsagePublisher(stream.UsagePublisherConfig{Conn: w.conn, Cluster: cluster, Log: testenv.Logger(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(usage.Close)
+	w.usage = usage
+	if err := stream.EnsureUsage(t.Context(), w.conn, streams); err != nil {
+		t.Fatal(err)
+	}
+	w.report(schemas.UsageSample{Node: "node", Time: time.Now().UnixNano(), Point: &schemas.Point{CPU: 1}})
+	w.served(2)
+	w.eventually("# TYPE kube_pod_status_phase gauge", "!kube_pod_labels{", "# TYPE node_cpu_usage_seconds_total counter")
+	stop()
 }

@@ -118,12 +118,17 @@ func (o *objects) kinds() []freshness.Kind {
 	return all
 }
 
-// tables are those that an object may be in: one of the table of kinds, or those of its custom resource.
+// tables are those that an object may be in: one of the table of kinds, and those that the configuration of
+// custom resources makes of it.
 func (o *objects) tables(i int, change *schemas.ObjectChange) []int {
-	if i >= 0 {
-		return []int{i}
+	var all []int
+	if o.custom != nil {
+		all = o.custom.indexes(change)
 	}
-	return o.custom.indexes(change)
+	if i >= 0 {
+		all = append(all, i)
+	}
+	return all
 }
 
 // depart takes the deletion of an object whose last series are to be shown for a while.

@@ -71,6 +71,9 @@ func NewOptions() *Options {
 	}
 }
 
+// Sharding is the section of the flags by which several exporters divide the objects.
+const Sharding = "sharding"
+
 // Flags declares the flags that set o, named as those of kube-state-metrics where it has them.
 func (o *Options) Flags() (sections cliflag.NamedFlagSets) {
 	series := sections.FlagSet("series")
@@ -80,7 +83,7 @@ func (o *Options) Flags() (sections cliflag.NamedFlagSets) {
 	o.addIgnored(series)
 	o.Custom.AddFlags(sections.FlagSet("custom resources"))
 
-	sharding := sections.FlagSet("sharding")
+	sharding := sections.FlagSet(Sharding)
 	o.Shard.AddFlags(sharding)
 	sharding.StringVar(&o.Pod, "pod", o.Pod, "Name of this exporter's own pod: the ordinal and the replicas of its StatefulSet are --shard and --total-shards then, and change with it. Goes with --pod-namespace.")
 	sharding.StringVar(&o.PodNamespace, "pod-namespace", o.PodNamespace, "Namespace of --pod.")

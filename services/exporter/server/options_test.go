@@ -59,3 +59,22 @@ func TestOptionsThatMakeNoSense(t *testing.T) {
 		}
 	}
 }
+
+func TestFlagsOfKubeStateMetricsAreTaken(t *testing.T) {
+	options, err := parse(t, "--use-apiserver-cache", "--object-limit=5", "--logtostderr=false", "--log_dir=x", "--apiserver=https://x", "--kubeconfig=y")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(options.ignored, " "); got != "--use-apiserver-cache --object-limit --logtostderr --log_dir" {
+		t.Errorf("ignored are %s", got)
+	}
+	for args, want := range map[string]string{
+		"--pod=a":                        "--pod and --pod-namespace go together",
+		"--shard=2 --total-shards=2":     "it must be 0 to 1",
+		"--node=a --resources=pods,jobs": "--node is for pods alone",
+	} {
+		if _, err := parse(t, strings.Fields(args)...); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", args, err)
+		}
+	}
+}

@@ -13,6 +13,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/headwater-metrics/headwater/services/exporter/usage"
+	"github.com/headwater-metrics/headwater/services/internal/customresource"
+	"github.com/headwater-metrics/headwater/services/internal/filewatch"
 	"github.com/headwater-metrics/headwater/services/internal/stream"
 	"github.com/headwater-metrics/headwater/services/internal/web"
 )
@@ -25,6 +27,9 @@ type Config struct {
 	Conn *stream.Conn
 	// Cluster is the name of the cluster whose streams are read.
 	Cluster string
+	// Kinds, if not nil, is told which custom resources the configuration is about: in New, and whenever a changed
+	// configuration is taken. A file that can't be used is not told.
+	Kinds func([]customresource.Pattern)
 
 	// Log receives what an operator needs to know; nil for none.
 	Log *slog.Logger
@@ -54,6 +59,7 @@ type Service struct {
 	own      *assignment // the newest; nil without --pod, and until it is known
 	delayed  *settings   // those that wait for the usage; nil for none
 	lookTime time.Duration
+	kinds    func([]customresource.Pattern) // nil for none
 
 	guard    *web.Guard
 	listener atomic.Pointer[net.TCPAddr]
@@ -98,7 +104,7 @@ func newService(cfg Config) (*Service, error) {
 	if err := stream.CheckCluster(cfg.Cluster); err != nil {
 		return nil, err
 	}
-	s := &Service{flags: cfg.Options, cluster: cfg.Cluster, log: cfg.Log, lookTime: lookTime, usageKnown: make(chan struct{})}
+	s := &Service{flags: cfg.Options, cluster: cfg.Cluster, log: cfg.Log, lookTime: filewatch.Look, kinds: cfg.Kinds, usageKnown: make(chan struct{})}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -121,6 +127,7 @@ func newService(cfg Config) (*Service, error) {
 		cfg.Registry.MustRegister(currentReplay{s.editions})
 	}
 	s.warn(s.in)
+	s.tellKinds()
 	if len(cfg.Options.ignored) > 0 {
 		s.log.Warn("some flags are taken for the sake of kube-state-metrics' arguments, and have no effect", "flags", cfg.Options.ignored)
 	}

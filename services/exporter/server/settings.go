@@ -53,14 +53,14 @@ func (f *file) same(as *file) bool {
 	return f.path == as.path && f.missing == as.missing && string(f.data) == string(as.data)
 }
 
-func readFile(kind, path string, mayBeMissing bool, flag string) file {
+func readFile(kind, path string, mayBeMissing bool, flag, otherwise string) file {
 	f := file{kind: kind, path: path}
 	f.data, f.err = os.ReadFile(path)
 	if f.missing = errors.Is(f.err, fs.ErrNotExist); f.missing && mayBeMissing {
 		f.err = nil
 	}
 	if f.err != nil {
-		f.err = fmt.Errorf("couldn't read the file of %s: %w", flag, f.err)
+		f.err = fmt.Errorf("couldn't read the file of --%s: %w; correct the path, or give --%s to begin without it", flag, f.err, otherwise)
 	}
 	return f
 }
@@ -79,7 +79,7 @@ func readInputs(flags *Options) (*inputs, error) {
 	options := *flags
 	in := &inputs{options: &options}
 	if flags.ConfigFile != "" {
-		f := readFile(fileConfig, flags.ConfigFile, flags.ContinueWithoutConfig, "--config")
+		f := readFile(fileConfig, flags.ConfigFile, flags.ContinueWithoutConfig, "config", "continue-without-config")
 		if f.err == nil && !f.missing {
 			in.ignored, f.err = readConfig(f.path, f.data, &options)
 		}
@@ -98,7 +98,7 @@ func readInputs(flags *Options) (*inputs, error) {
 		in.custom, err = customresource.Parse("--"+customresource.FlagConfig, []byte(c.Config))
 		return in, err
 	case c.ConfigFile != "":
-		f := readFile(fileCustom, c.ConfigFile, c.ContinueWithoutFile, "--"+customresource.FlagConfigFile)
+		f := readFile(fileCustom, c.ConfigFile, c.ContinueWithoutFile, customresource.FlagConfigFile, customresource.FlagContinueWithoutFile)
 		if f.err == nil && !f.missing {
 			in.custom, f.err = customresource.Parse(f.path, f.data)
 		}

@@ -131,12 +131,11 @@ func TestReplicasOfAStatefulSetDivideTheObjects(t *testing.T) {
 	set.Labels = map[string]string{"a": "b"}
 	w.put(set)
 	w.drop(set)
-	w.drop(replica(0))
-	w.put(pod("last", "last", ""))
-	everything["uid-last"] = true
-	for _, stop := range stops[1:] { // the first one has a pod more now
+	for _, stop := range stops {
 		stop()
 	}
+	w.drop(replica(0))
+	w.put(pod("last", "last", ""))
 	w.eventually(`kube_pod_status_phase{namespace="shop",pod="last",uid="uid-last",phase="Running"} 1`)
 	for _, r := range replicas {
 		r.served(editions)

@@ -1,6 +1,7 @@
 package customresource
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 
@@ -96,8 +97,11 @@ type StateSet struct {
 	List      []string `yaml:"list"`
 }
 
-// Parse reads a configuration. name is for errors only.
+// Parse reads a configuration. name is for errors only. An empty file is none: it may be one that is just being written.
 func Parse(name string, data []byte) (*Config, error) {
+	if len(bytes.TrimSpace(data)) == 0 {
+		return nil, fmt.Errorf("%s:1: the configuration of custom resources is empty; write \"spec: {}\" for one without resources", name)
+	}
 	c := &Config{}
 	document, err := yamlfile.Parse(name, data, c)
 	if err != nil {

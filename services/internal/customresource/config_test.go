@@ -64,6 +64,14 @@ func TestParse(t *testing.T) {
 	if err := got.Error("spec.resources[0].metrics[1].each.info.path", errors.New("bad")); err.Error() != "f.yaml:23: spec.resources[0].metrics[1].each.info.path: bad" {
 		t.Error(err)
 	}
+	for _, text := range []string{"", " \n\t"} {
+		if _, err := Parse("f.yaml", []byte(text)); err == nil || !strings.HasPrefix(err.Error(), "f.yaml:1: ") {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+	if c, err := Parse("f.yaml", []byte("spec: {}")); err != nil || c.Kinds() != nil {
+		t.Errorf("without resources: %v", err)
+	}
 	var empty *Config
 	if empty.Kinds() != nil {
 		t.Error("an empty configuration is about something")
@@ -183,7 +191,7 @@ func TestOptions(t *testing.T) {
 	var o Options
 	few := pflag.NewFlagSet("", pflag.ContinueOnError)
 	o.AddConfigFlags(few)
-	if few.Lookup(FlagConfig) == nil || few.Lookup(FlagConfigFile) == nil || few.Lookup(FlagOnly) != nil {
+	if few.Lookup(FlagConfig) == nil || few.Lookup(FlagConfigFile) == nil || few.Lookup(FlagContinueWithoutFile) == nil || few.Lookup(FlagOnly) != nil {
 		t.Error("AddConfigFlags declares other flags")
 	}
 }

@@ -29,14 +29,14 @@ const (
 func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	o.AddConfigFlags(fs)
 	fs.BoolVar(&o.Only, FlagOnly, o.Only, "Export nothing but the custom resources of the configuration.")
-	fs.BoolVar(&o.ContinueWithoutFile, FlagContinueWithoutFile, o.ContinueWithoutFile, "Start without the file of --"+FlagConfigFile+" if it doesn't exist, and read it when it does.")
 }
 
 // AddConfigFlags declares those flags of AddFlags that say where the configuration is: all that one needs who only asks for
 // the kinds.
 func (o *Options) AddConfigFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.Config, FlagConfig, o.Config, "Configuration of custom resources, as YAML: which of their fields are exported. It comes before --"+FlagConfigFile+".")
-	fs.StringVar(&o.ConfigFile, FlagConfigFile, o.ConfigFile, "File with the configuration of custom resources.")
+	fs.StringVar(&o.ConfigFile, FlagConfigFile, o.ConfigFile, "File with the configuration of custom resources. It is read again when it changes; one that can't be used changes nothing.")
+	fs.BoolVar(&o.ContinueWithoutFile, FlagContinueWithoutFile, o.ContinueWithoutFile, "Start without the file of --"+FlagConfigFile+" if it doesn't exist, and read it when it does.")
 }
 
 // Load reads the configuration. Without one it returns nil, which is an empty Config to all who take one.

@@ -38,6 +38,7 @@ type book struct {
 	mu      sync.Mutex
 	shelves map[shelfKey]*shelf
 	custom  func(group string) bool // custom resources of the group may be wanted; nil for none
+	pace    Pace
 	chunks  []*chunk
 	log     appender // nil until lead
 	ended   bool     // nothing is written any more
@@ -80,9 +81,9 @@ type record struct {
 }
 
 // newBook makes a book for the kinds that are watched, each with its pace.
-func newBook(cluster string, kinds []objects.Kind, pace map[string]time.Duration, m *metrics, logger *slog.Logger) *book {
+func newBook(cluster string, kinds []objects.Kind, pace Pace, m *metrics, logger *slog.Logger) *book {
 	b := &book{
-		cluster: cluster, metrics: m, logger: logger, now: time.Now, limit: 1 << 20,
+		cluster: cluster, pace: pace, metrics: m, logger: logger, now: time.Now, limit: 1 << 20,
 		shelves: map[shelfKey]*shelf{}, stuck: make(chan struct{}, 1), moved: make(chan struct{}, 1),
 	}
 	for _, kind := range kinds {

@@ -35,10 +35,15 @@ type Config struct {
 	// Resources are the kinds to watch, by resource name ("pods"); empty for all of objects.Kinds. What the log has of
 	// other kinds is deleted there: two services that disagree on this must not write to one log.
 	Resources []string
-	// CustomResources are the custom resources to watch beside Resources; none where empty: CustomResourceDefinitions are
-	// not even asked for then, and what the log has of custom resources is deleted there.
+	// CustomResources are the custom resources to watch beside Resources, together with those of CustomResourceState. While
+	// there are none, CustomResourceDefinitions are not even asked for, and what the log has of custom resources is deleted
+	// there.
 	CustomResources CustomResources
-	// Pace is the least time between two states of one object in the log, by resource; none where absent. The newest
+	// CustomResourceState says where the configuration of custom resources is, whose kinds are watched, too. A file is
+	// followed: what it says is wanted as soon as it changes. What it says of metrics is not looked at.
+	CustomResourceState customresource.Options
+	// Pace is the least time between two states of one object in the log, by resource, or by "plural.group" of custom
+	// resources, for all of their versions; none where absent. The newest
 	// state is always written, at the latest that much later. Creations and deletions don't wait. Worth it for Leases,
 	// which change every 10 s for each node.
 	Pace Pace
@@ -146,11 +151,6 @@ func (c *Config) Validate() error {
 			l.LeaseDuration, l.RenewDeadline, l.RetryPeriod)
 	}
 	return stream.CheckCluster(c.Streams.Cluster)
-}
-
-// mayWant tells whether custom resources of a group may be wanted.
-func (c *Config) mayWant(group string) bool {
-	return slices.ContainsFunc(c.CustomResources, func(p customresource.Pattern) bool { return p.Group == group })
 }
 
 // kinds are those to watch.

@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/pflag"
 
+	"github.com/headwater-metrics/headwater/services/internal/customresource"
 	"github.com/headwater-metrics/headwater/services/internal/stream"
 	"github.com/headwater-metrics/headwater/services/state/watcher"
 )
@@ -42,7 +43,7 @@ func TestConfig(t *testing.T) {
 		}
 	}
 	var p watcher.Pace
-	for _, text := range []string{"leases", "gadgets=1s", "leases=x", "leases=-1s"} {
+	for _, text := range []string{"leases", "gadgets=1s", "*.example.com=1s", "foos.v1.example.com=1s", "foos.=1s", "leases=x", "leases=-1s"} {
 		if p.Set(text) == nil {
 			t.Errorf("--pace %q was taken", text)
 		}
@@ -57,7 +58,7 @@ func TestConfig(t *testing.T) {
 	if err := custom.Set("foos.example.com, *.example.org,,bars.v1.example.com"); err != nil || custom.String() != "foos.example.com,*.example.org,bars.v1.example.com" {
 		t.Errorf("%v, %v", custom.String(), err)
 	}
-	if err := p.Set("pods=1m, leases=30s,"); err != nil || p.String() != "leases=30s,pods=1m0s" {
+	if err := p.Set("pods=1m, leases=30s,foos.example.com=5s,"); err != nil || p.String() != "foos.example.com=5s,leases=30s,pods=1m0s" {
 		t.Errorf("%v, %v", p.String(), err)
 	}
 }
@@ -67,7 +68,7 @@ func TestFlags(t *testing.T) {
 	fs := pflag.NewFlagSet("state", pflag.ContinueOnError)
 	c.AddFlags(fs)
 	c.AddLeaderElectionFlags(fs)
-	err := fs.Parse(strings.Fields("--resources=nodes,pods --custom-resources=foos.example.com --custom-resources=*.example.org --pace=leases=30s --snapshot-events=5 --snapshot-interval=1m --max-buffered-bytes=7 " +
+	err := fs.Parse(strings.Fields("--resources=nodes,pods --custom-resources=foos.example.com --custom-resources=*.example.org --custom-resource-state-config=c --custom-resource-state-config-file=f --continue-without-custom-resource-state-config-file --pace=leases=30s --snapshot-events=5 --snapshot-interval=1m --max-buffered-bytes=7 " +
 		"--retry-max-interval=9s --leader-elect --leader-elect-lease-duration=20s --leader-elect-renew-deadline=15s --leader-elect-retry-period=3s " +
 		"--leader-elect-resource-name=n --leader-elect-resource-namespace=ns"))
 	if err != nil {
@@ -76,6 +77,7 @@ func TestFlags(t *testing.T) {
 	want := watcher.DefaultConfig()
 	want.Resources, want.Pace = []string{"nodes", "pods"}, watcher.Pace{"leases": 30 * time.Second}
 	want.CustomResources = watcher.CustomResources{{Group: "example.com", Version: "*", Kind: "*", Plural: "foos"}, {Group: "example.org", Version: "*", Kind: "*", Plural: "*"}}
+	want.CustomResourceState = customresource.Options{Config: "c", ConfigFile: "f", ContinueWithoutFile: true}
 	want.SnapshotEvents, want.SnapshotInterval, want.MaxBuffered, want.RetryLast = 5, time.Minute, 7, 9*time.Second
 	want.LeaderElection = watcher.LeaderElection{Enabled: true, Namespace: "ns", Name: "n",
 		LeaseDuration: 20 * time.Second, RenewDeadline: 15 * time.Second, RetryPeriod: 3 * time.Second}

@@ -18,6 +18,9 @@ func (k shelfKey) plural() string {
 	return plural
 }
 
+// definition is the name of the CustomResourceDefinition.
+func (k shelfKey) definition() string { return k.plural() + "." + k.group }
+
 // want makes a custom resource watched, or watched as another version. What the log has of it is compared with the first
 // list of its new feed, and stays until then.
 func (b *book) want(kind objects.Kind) *shelf {
@@ -28,6 +31,7 @@ func (b *book) want(kind objects.Kind) *shelf {
 		s = b.newShelf(kind)
 	}
 	s.kind, s.wanted, s.held, s.synced = kind, true, false, false
+	s.pace = b.pace[shelfKey{kind.Group, kind.Resource}.definition()]
 	return s
 }
 

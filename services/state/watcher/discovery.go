@@ -3,6 +3,7 @@ package watcher
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -10,23 +11,21 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/watch"
 
-	"github.com/headwater-metrics/headwater/services/internal/customresource"
 	"github.com/headwater-metrics/headwater/services/internal/objects"
 )
 
 // discovery begins and ends the feeds of custom resources in one term, as their definitions come, change and go at the API
-// server. A definition touches the feeds of its own resource, and of these only those for which something else holds now.
+// server, and as they are wanted. A definition touches the feeds of its own resource, and of these only those for which
+// something else holds now; so does a change of what is wanted, which looks at the definitions that it may be about.
 //
 //	metadata of all definitions --reflector--> names that are dirty --get--> definition --> feeds, shelves of the book
+//	wish ------------------------------------> names that are dirty
 //
-// Of a definition that can't be read, everything stays as it is. What the log has of custom resources is held until the
-// definitions are listed; then what nothing defines any more is deleted.
+// Of a definition that can't be read, everything stays as it is, but for what isn't wanted at all any more. What the log has
+// of custom resources is held until the definitions are listed; then what nothing defines any more is deleted. While no
+// custom resource is wanted, nothing is asked of the API server.
 type discovery struct {
 	*term
 	running *sync.WaitGroup // of the feeds
@@ -34,15 +33,15 @@ type discovery struct {
 	settled atomic.Bool     // everything that is wanted has its feed
 	failing atomic.Bool     // a definition can't be read, for a reason that health knows
 
-	mu     sync.Mutex
-	listed bool
-	names  map[string]bool // definitions that may be wanted
-	dirty  map[string]bool // of which something has changed
-
 	// Of the goroutine of run.
+	wish     *wish
+	listing  *listing // nil while nothing is wanted
 	feeds    map[shelfKey]*customFeed
 	unusable map[string]string // what was said of definitions that can't be read, by name
 }
+
+// reasonUnusable is said of a definition that was read and makes no sense.
+const reasonUnusable = "unusable"
 
 // customFeed is a feed that runs.
 type customFeed struct {
@@ -53,45 +52,97 @@ type customFeed struct {
 
 func newDiscovery(t *term, running *sync.WaitGroup) *discovery {
 	t.health.forgetCustom()
-	return &discovery{
-		term: t, running: running, wake: make(chan struct{}, 1), names: map[string]bool{}, dirty: map[string]bool{},
+	d := &discovery{
+		term: t, running: running, wake: make(chan struct{}, 1), wish: newWish(nil),
 		feeds: map[shelfKey]*customFeed{}, unusable: map[string]string{},
 	}
+	d.settled.Store(len(t.Service.wish.Load().patterns) == 0)
+	return d
 }
 
 // run keeps the feeds until ctx ends.
 func (d *discovery) run(ctx context.Context) {
-	d.running.Go(func() {
-		reflect(ctx, definitionsName, d, d, backoffOf(d.cfg.RetryFirst, d.cfg.RetryLast))
-	})
 	pause := d.cfg.RetryFirst
 	retry := time.NewTimer(pause)
 	retry.Stop()
 	for {
+		d.adopt(ctx)
+		if d.pass(ctx) {
+			pause = d.cfg.RetryFirst
+		} else {
+			retry.Reset(pause)
+			pause = min(2*pause, d.cfg.RetryLast)
+		}
 		select {
 		case <-ctx.Done():
 			return
+		case <-d.wish.replaced:
 		case <-d.wake:
 		case <-retry.C:
 		}
-		if d.pass(ctx) {
-			pause = d.cfg.RetryFirst
-			continue
-		}
-		retry.Reset(pause)
-		pause = min(2*pause, d.cfg.RetryLast)
 	}
+}
+
+// adopt makes the newest wish the one that holds. What it doesn't name ends at once; what it names otherwise is dirty.
+func (d *discovery) adopt(ctx context.Context) {
+	old, now := d.wish, d.Service.wish.Load()
+	if now == old {
+		return
+	}
+	d.wish = now
+	for _, name := range d.known() {
+		if !now.definition(name) {
+			delete(d.unusable, name)
+			d.apply(ctx, name, "", nil)
+		}
+	}
+	switch {
+	case len(now.patterns) == 0:
+		if d.listing != nil {
+			d.listing.end()
+			d.listing = nil
+		}
+		d.health.forget(definitionsName)
+	case d.listing == nil:
+		d.settled.Store(false)
+		d.health.add(definitionsKind())
+		ctx, stop := context.WithCancel(ctx)
+		l := &listing{discovery: d, stop: stop, names: map[string]bool{}, dirty: map[string]bool{}}
+		d.listing = l
+		d.running.Go(func() { reflect(ctx, definitionsName, l, l, backoffOf(d.cfg.RetryFirst, d.cfg.RetryLast)) })
+	default:
+		d.settled.Store(false)
+		d.listing.mark(func(name string) bool { return now.differs(old, name) })
+	}
+}
+
+// known are the names of the definitions of which there is something.
+func (d *discovery) known() []string {
+	names := maps.Clone(d.unusable)
+	for key := range d.feeds {
+		names[key.definition()] = ""
+	}
+	for _, key := range d.book.held() {
+		names[key.definition()] = ""
+	}
+	return slices.Sorted(maps.Keys(names))
 }
 
 // pass looks at what is dirty. It is false where some of that has to be looked at again.
 func (d *discovery) pass(ctx context.Context) bool {
-	dirty, listed := d.take()
-	if !listed {
-		return true // the list is still to come
+	var dirty []string
+	if l := d.listing; l != nil {
+		var listed bool
+		if dirty, listed = l.take(); !listed {
+			return true // the list is still to come
+		}
 	}
 	asked, failed := false, error(nil)
 	for _, name := range dirty {
-		if !d.exists(name) {
+		if !d.wish.definition(name) {
+			continue // it has nothing: adopt
+		}
+		if !d.listing.exists(name) {
 			delete(d.unusable, name)
 			d.apply(ctx, name, "", nil)
 			continue
@@ -108,25 +159,37 @@ func (d *discovery) pass(ctx context.Context) bool {
 		asked = true
 		d.say(name, err)
 		if err != nil {
-			d.mark(name)
+			d.listing.mark(func(other string) bool { return other == name })
 			continue
 		}
-		d.apply(ctx, name, definition.Metadata.UID, definition.kinds(d.cfg.CustomResources))
+		d.apply(ctx, name, definition.Metadata.UID, definition.kinds(d.wish.patterns))
 	}
 	for _, key := range d.book.held() {
-		if name := key.plural() + "." + key.group; !d.exists(name) {
+		if name := key.definition(); d.listing == nil || !d.listing.exists(name) {
 			d.apply(ctx, name, "", nil)
 		}
 	}
-	d.failing.Store(failed != nil || d.failing.Load() && !asked)
-	if asked {
-		d.health.heard(definitionsName, "get", failed)
-	}
-	d.metrics.unusable.Set(float64(len(d.unusable)))
+	d.tell(asked, failed)
 	if failed == nil && !d.settled.Swap(true) {
 		signal(d.book.moved)
 	}
 	return len(d.unusable) == 0
+}
+
+// tell makes known whether definitions can be read.
+func (d *discovery) tell(asked bool, failed error) {
+	d.metrics.unusable.Set(float64(len(d.unusable)))
+	failing := false
+	for _, reason := range d.unusable {
+		failing = failing || reason != reasonUnusable
+	}
+	before := d.failing.Swap(failing)
+	switch {
+	case asked:
+		d.health.heard(definitionsName, "get", failed)
+	case before && !failing: // those that couldn't be read are gone, or not wanted any more
+		d.health.note(definitionsName, "get", nil)
+	}
 }
 
 // say tells, once, of a definition that can't be read, and when it can.
@@ -140,7 +203,7 @@ func (d *discovery) say(name string, err error) {
 	}
 	reason := reasonOf(err)
 	if errors.Is(err, errUnusable) {
-		reason = "unusable"
+		reason = reasonUnusable
 	}
 	if said, ok := d.unusable[name]; !ok || said != reason {
 		d.unusable[name] = reason
@@ -193,7 +256,7 @@ func (f *customFeed) is(definition types.UID, kind *objects.Kind) bool {
 func (d *discovery) drop(key shelfKey, name string) {
 	n := d.book.drop(key)
 	d.health.forget(name)
-	d.log.Info("the API server serves a custom resource no more, deleting its objects from the log", "resource", name, "objects", n)
+	d.log.Info("a custom resource isn't served or isn't wanted any more, deleting its objects from the log", "resource", name, "objects", n)
 }
 
 // begin starts the feed of a kind.
@@ -210,135 +273,3 @@ func (d *discovery) begin(ctx context.Context, key shelfKey, definition types.UI
 	d.log.Info("watching a custom resource", "resource", f.name, "version", kind.Version, "kind", kind.Kind)
 	d.running.Go(func() { f.run(ctx) })
 }
-
-// take gives the names of what is dirty, sorted, and whether the definitions were listed.
-func (d *discovery) take() (dirty []string, listed bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if !d.listed {
-		return nil, false
-	}
-	for name := range d.dirty {
-		dirty = append(dirty, name)
-	}
-	clear(d.dirty)
-	slices.Sort(dirty)
-	return dirty, true
-}
-
-// mark makes a definition dirty, without a token.
-func (d *discovery) mark(name string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.dirty[name] = true
-}
-
-func (d *discovery) exists(name string) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.names[name]
-}
-
-// list lists the definitions' metadata.
-func (d *discovery) list(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
-	if options.ResourceVersion == "0" {
-		options.ResourceVersion = "" // as for every kind: a definition must not seem to vanish
-	}
-	list, err := d.definitions.list(ctx, options)
-	d.heard("list", err)
-	if err != nil {
-		return nil, unretriable(err)
-	}
-	return entriesOf(list, nameOf)
-}
-
-// watch watches them.
-func (d *discovery) watch(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
-	w, err := d.definitions.watch(ctx, options)
-	d.heard("watch", err)
-	if err != nil {
-		return nil, unretriable(err)
-	}
-	return newEncoding(w, nameOf, func(err error) {
-		d.log.Error("a watch event can't be read", "resource", definitionsName, "error", err)
-		d.metrics.leftOut.WithLabelValues(definitionsName, "unreadable").Inc()
-	}), nil
-}
-
-// heard takes the outcome of a list or watch. That these work says nothing while definitions can't be read.
-func (d *discovery) heard(verb string, err error) {
-	if err == nil && d.failing.Load() {
-		d.metrics.requests.WithLabelValues(definitionsName, verb, "ok").Inc()
-		return
-	}
-	d.health.heard(definitionsName, verb, err)
-}
-
-// nameOf is all that stays of a definition's metadata.
-func nameOf(obj runtime.Object) (*entry, error) {
-	m, err := meta.Accessor(obj)
-	if err != nil {
-		return nil, err
-	}
-	return &entry{key: m.GetName(), name: m.GetName(), uid: string(m.GetUID()), rv: m.GetResourceVersion()}, nil
-}
-
-// wants tells whether a definition of this name may be wanted.
-func (d *discovery) wants(name string) bool {
-	plural, group, ok := strings.Cut(name, ".")
-	return ok && slices.ContainsFunc(d.cfg.CustomResources, func(p customresource.Pattern) bool {
-		return p.Group == group && (p.Plural == "" || p.Plural == customresource.Any || p.Plural == plural)
-	})
-}
-
-// discovery is its reflector's store.
-
-// Add takes a watch's ADDED.
-func (d *discovery) Add(obj any) error { return d.Update(obj) }
-
-// Update takes a watch's MODIFIED.
-func (d *discovery) Update(obj any) error { return d.change(obj, true) }
-
-// Delete takes a watch's DELETED.
-func (d *discovery) Delete(obj any) error { return d.change(obj, false) }
-
-func (d *discovery) change(obj any, exists bool) error {
-	e, err := entryOf(obj)
-	if err != nil || !d.wants(e.name) {
-		return err
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.dirty[e.name] = true; exists {
-		d.names[e.name] = true
-	} else {
-		delete(d.names, e.name)
-	}
-	signal(d.wake)
-	return nil
-}
-
-// Replace takes a list, whole.
-func (d *discovery) Replace(list []any, _ string) error {
-	all, err := allOf(list)
-	if err != nil {
-		return err
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for name := range d.names {
-		d.dirty[name] = true // those that vanished
-	}
-	clear(d.names)
-	for _, e := range all {
-		if d.wants(e.name) {
-			d.names[e.name], d.dirty[e.name] = true, true
-		}
-	}
-	d.listed = true
-	signal(d.wake)
-	return nil
-}
-
-// Resync has nothing to do.
-func (d *discovery) Resync() error { return nil }

@@ -7,6 +7,7 @@
 //	API server --reflector per kind--> feed --entries--> book --appender--> log
 //	log --replay--> book                                 book --chunks----> snapshots
 //	API server --definitions--> discovery: feeds of custom resources, begun and ended
+//	configuration file --which custom resources are wanted--> discovery
 //
 // The book has, for every object, what the log says of it and what the API server says of it; whatever differs is
 // written. So everything that can go wrong has the same cure. A restart replays the log into a new book, lists, and
@@ -21,10 +22,12 @@
 //     different UIDs always have a deletion between them;
 //   - a deletion is never held back.
 //
-// Custom resources, if any are wanted, are kinds like the others, with feeds that come and go with their definitions; a
-// definition touches its own kind alone. What the log has of a custom resource is deleted when the API server is known
-// not to serve it any more, and held for as long as that isn't known. The kinds and whether the API server gives them are
-// told to consumers, too (schemas.Availability).
+// Custom resources, if any are wanted, are kinds like the others, with feeds that come and go with their definitions, and as
+// they are wanted: a configuration file is followed while the service runs. A definition touches its own kind alone, a change
+// of what is wanted the kinds that it is about; neither ends a term. What the log has of a custom resource is deleted when it
+// isn't wanted any more, or the API server is known not to serve it any more, and held for as long as that isn't known. A
+// file that can't be used changes nothing. The kinds and whether the API server gives them are told to consumers, too
+// (schemas.Availability).
 //
 // There is one writer at a time. A service that leads has the log to itself: an event of any other writer ends its term
 // (stream.ErrFenced), and with it the book. With leader election the others are hot: they follow the log, so that

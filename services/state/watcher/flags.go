@@ -16,8 +16,9 @@ func (c *Config) AddFlags(fs *pflag.FlagSet) {
 		"Kinds to watch, comma-separated, for example \"nodes,pods,deployments\"; all that Headwater knows where empty. What the log has of other kinds is deleted there.")
 	fs.Var(&c.CustomResources, "custom-resources",
 		"Custom resources to watch besides, comma-separated, as kubectl names them: \"foos.example.com\", \"foos.v1.example.com\", or \"*.example.com\" for all of a group. What the log has of others is deleted there.")
+	c.CustomResourceState.AddConfigFlags(fs)
 	fs.Var(&c.Pace, "pace",
-		"Least time between two states of one object in the log, by kind, for example \"leases=30s\". The newest state is written at the latest that much later; creations and deletions at once.")
+		"Least time between two states of one object in the log, by kind, for example \"leases=30s,foos.example.com=5s\". The newest state is written at the latest that much later; creations and deletions at once.")
 	fs.IntVar(&c.SnapshotEvents, "snapshot-events", c.SnapshotEvents,
 		"Write a snapshot after this many events.")
 	fs.DurationVar(&c.SnapshotInterval, "snapshot-interval", c.SnapshotInterval,

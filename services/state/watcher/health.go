@@ -103,15 +103,25 @@ func (h *health) forgetCustom() {
 
 // heard takes the outcome of a request.
 func (h *health) heard(name, verb string, err error) {
-	reason := reasonOf(err)
-	result := reason
+	h.count(name, verb, err)
+	h.note(name, verb, err)
+}
+
+// count is heard for the metric alone.
+func (h *health) count(name, verb string, err error) {
+	result := reasonOf(err)
 	if err == nil {
 		result = "ok"
 	}
 	h.metrics.requests.WithLabelValues(name, verb, result).Inc()
+}
+
+// note is heard without the metric.
+func (h *health) note(name, verb string, err error) {
 	if ignorable(verb, err) {
 		return
 	}
+	reason := reasonOf(err)
 	h.mu.Lock()
 	k := h.kinds[name]
 	if k == nil { // forgotten meanwhile

@@ -72,6 +72,36 @@ func (m *metrics) gone(resource string) {
 	m.availability.DeletePartialMatch(prometheus.Labels{"resource": resource})
 }
 
+// configMetrics are those of a file that is followed.
+type configMetrics struct {
+	reloads, failed prometheus.Counter
+	reloaded        prometheus.Gauge // 1 or 0
+	reloadedAt      prometheus.Gauge
+}
+
+func newConfigMetrics(reg prometheus.Registerer) *configMetrics {
+	f := promauto.With(reg)
+	reloads := f.NewCounterVec(prometheus.CounterOpts{Name: "headwater_state_config_reloads_total",
+		Help: "Changes of the file with the configuration of custom resources, by whether they could be used."}, []string{"result"})
+	return &configMetrics{
+		reloads: reloads.WithLabelValues("success"), failed: reloads.WithLabelValues("failure"),
+		reloaded: f.NewGauge(prometheus.GaugeOpts{Name: "headwater_state_config_last_reload_successful",
+			Help: "1 when the configuration of custom resources could be used as its file was read last, 0 when an older state of it is in use."}),
+		reloadedAt: f.NewGauge(prometheus.GaugeOpts{Name: "headwater_state_config_last_reload_success_timestamp_seconds",
+			Help: "When a configuration of custom resources was last read that could be used."}),
+	}
+}
+
+// loaded takes the outcome of reading it.
+func (m *configMetrics) loaded(err error) {
+	if err != nil {
+		m.reloaded.Set(0)
+		return
+	}
+	m.reloaded.Set(1)
+	m.reloadedAt.SetToCurrentTime()
+}
+
 // objectsCollector counts the objects when it is asked.
 type objectsCollector struct {
 	service *Service

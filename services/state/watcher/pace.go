@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/headwater-metrics/headwater/services/internal/customresource"
 	"github.com/headwater-metrics/headwater/services/internal/objects"
 )
 
@@ -48,7 +49,7 @@ func (h *paceHeap) Pop() any {
 	return r
 }
 
-// Pace is a flag's value of the form "leases=30s,endpoints=5s".
+// Pace is a flag's value of the form "leases=30s,foos.example.com=5s".
 type Pace map[string]time.Duration
 
 // String is what Set takes, in order of the names.
@@ -71,8 +72,8 @@ func (p *Pace) Set(text string) error {
 		if !ok {
 			return fmt.Errorf("%q has no \"=\": write it like leases=30s", part)
 		}
-		if _, known := objects.ByResource(resource); !known {
-			return fmt.Errorf("there is no resource %q", resource)
+		if _, known := objects.ByResource(resource); !known && !custom(resource) {
+			return fmt.Errorf("there is no resource %q; a custom resource is written like foos.example.com=30s", resource)
 		}
 		pace, err := time.ParseDuration(value)
 		if err != nil || pace < 0 {
@@ -82,6 +83,12 @@ func (p *Pace) Set(text string) error {
 	}
 	*p = parsed
 	return nil
+}
+
+// custom tells whether a name is the plural and the group of a custom resource.
+func custom(name string) bool {
+	p, err := customresource.ParsePattern(name)
+	return err == nil && p.Plural != customresource.Any && p.Version == customresource.Any && p.Plural+"."+p.Group == name
 }
 
 // Type names the form, for --help.

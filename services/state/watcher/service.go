@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"runtime"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -27,23 +28,32 @@ type Service struct {
 	health   *health
 	metrics  *metrics
 
-	custom      *customClients // nil where no custom resources are wanted
-	definitions source         // of CustomResourceDefinitions
-	unpublished chan struct{}  // gets a token when a kind's availability has changed
+	custom      *customClients
+	definitions source        // of CustomResourceDefinitions
+	unpublished chan struct{} // gets a token when a kind's availability has changed
+
+	wishing sync.Mutex           // held while wish is replaced
+	wish    atomic.Pointer[wish] // which custom resources are wanted
+	file    *configFile          // nil for none to follow
 
 	book  atomic.Pointer[book]         // of the term, or of the one who stands by
 	ready atomic.Pointer[func() error] // says why the service isn't ready
 }
 
-// New makes the service. It reads the kubeconfig; nothing is connected to before Run. Errors say which setting is wrong.
+// New makes the service. It reads the kubeconfig and the configuration of custom resources; nothing is connected to before
+// Run. Errors say which setting is wrong.
 func New(cfg Config) (*Service, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
 	cfg = cfg.complete()
 	s := &Service{cfg: cfg, log: cfg.Log, encoders: map[string]*objects.Encoder{}, sources: map[string]source{}, unpublished: make(chan struct{}, 1)}
+	s.wish.Store(newWish(nil))
 	var err error
 	if s.kinds, err = cfg.kinds(); err != nil {
+		return nil, err
+	}
+	if err := s.configure(); err != nil {
 		return nil, err
 	}
 	if s.rest, err = cfg.rest(); err != nil {
@@ -61,12 +71,12 @@ func New(cfg Config) (*Service, error) {
 			return nil, err
 		}
 	}
+	if s.custom, err = newCustomClients(clients); err != nil {
+		return nil, err
+	}
+	s.definitions = &definitionSource{s.custom.metadata}
 	watched := s.kinds
-	if len(cfg.CustomResources) > 0 {
-		if s.custom, err = newCustomClients(clients); err != nil {
-			return nil, err
-		}
-		s.definitions = &definitionSource{s.custom.metadata}
+	if len(s.wish.Load().patterns) > 0 {
 		watched = append(slices.Clone(watched), definitionsKind())
 	}
 	s.metrics = newMetrics(cfg.Registry, s)
@@ -100,6 +110,11 @@ func (s *Service) Leading() bool {
 
 // Run writes until ctx ends, and returns its error. Any other error is one that trying again can't cure.
 func (s *Service) Run(ctx context.Context) error {
+	following, stop := context.WithCancel(ctx)
+	var followed sync.WaitGroup
+	followed.Go(func() { s.followFile(following) })
+	defer followed.Wait()
+	defer stop()
 	if s.cfg.LeaderElection.Enabled {
 		return s.elect(ctx)
 	}
@@ -148,7 +163,7 @@ func (s *Service) replay(name string, whole func(*book)) stream.ReplayConfig {
 		Log: s.log, Registry: s.cfg.Registry,
 		Begin: func() stream.Sink {
 			b := newBook(s.cfg.Streams.Cluster, s.kinds, s.cfg.Pace, s.metrics, s.log)
-			b.custom = s.cfg.mayWant
+			b.custom = func(group string) bool { return s.wish.Load().group(group) }
 			return b
 		},
 		Whole: func(sink stream.Sink, _ stream.Position) {

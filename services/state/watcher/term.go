@@ -22,7 +22,7 @@ type term struct {
 	*Service
 	book      *book
 	appender  *stream.Appender
-	discovery *discovery    // nil where no custom resources are wanted
+	discovery *discovery
 	synced    chan struct{} // closed once everything was listed, written and acknowledged
 }
 
@@ -78,18 +78,14 @@ func (t *term) run(ctx, mayWrite context.Context) {
 	working, stop := context.WithCancel(mayWrite)
 	defer stop()
 	var running sync.WaitGroup
-	if t.custom != nil {
-		t.discovery = newDiscovery(t, &running)
-	}
+	t.discovery = newDiscovery(t, &running)
 	t.Service.book.Store(t.book)
 	t.setReady(t.why)
 	t.book.lead(t.appender, t.cfg.Conn.MaxPayload()-messageRoom)
 	for _, f := range t.feeds() {
 		running.Go(func() { f.run(working) })
 	}
-	if t.discovery != nil {
-		running.Go(func() { t.discovery.run(working) })
-	}
+	running.Go(func() { t.discovery.run(working) })
 	running.Go(func() { t.availability(working) })
 	running.Go(func() { t.drain(working) })
 	running.Go(func() { t.sync(working) })
@@ -176,7 +172,7 @@ func (t *term) pace(ctx context.Context) {
 
 // unsynced lists what was not listed yet, and tells how many kinds are watched.
 func (t *term) unsynced() (names []string, watched int) {
-	settled := t.discovery == nil || t.discovery.settled.Load() // before the book: what is found settles on its shelves first
+	settled := t.discovery.settled.Load() // before the book: what is found settles on its shelves first
 	names, watched = t.book.unsynced()
 	if !settled {
 		names = append(names, definitionsName)

@@ -73,17 +73,18 @@ func (c *Cluster) StartPrometheus(ctx context.Context, config PrometheusConfig) 
 	if err != nil {
 		return nil, err
 	}
-	file := filepath.Join(c.Dir, "prometheus.yaml")
+	name := fmt.Sprintf("prometheus-%d", port) // there may be several
+	file := filepath.Join(c.Dir, name+".yaml")
 	if err := config.write(file); err != nil {
 		return nil, err
 	}
 	address := "http://" + loopback(port)
 	p, err := c.Run(ctx, Spec{
-		Name: "prometheus",
+		Name: name,
 		Path: paths["prometheus"],
 		Args: []string{
 			"--config.file=" + file,
-			"--storage.tsdb.path=" + filepath.Join(c.Dir, "prometheus"),
+			"--storage.tsdb.path=" + filepath.Join(c.Dir, name),
 			"--web.listen-address=" + loopback(port),
 			"--log.level=warn",
 		},

@@ -176,12 +176,12 @@ func TestWrongSettings(t *testing.T) {
 		args    []string
 		says    string
 	}{
-		{"state", []string{nats, none, "--kubeconfig=" + garbage}, "couldn't use the kubeconfig " + garbage},
-		{"state", []string{nats, none, "--kubeconfig=" + foreign}, "couldn't use the kubeconfig " + foreign},
+		{"state", []string{nats, none, "--kubeconfig=" + garbage}, fmt.Sprintf("couldn't load the kubeconfig %q", garbage)},
+		{"state", []string{nats, none, "--kubeconfig=" + foreign}, fmt.Sprintf("couldn't load the kubeconfig %q", foreign)},
 		{"state", []string{nats, none, "--kubeconfig=/does/not/exist"}, "no such file"},
-		{"ingest", []string{nats, none, "--kubeconfig=" + garbage}, "couldn't use the kubeconfig " + garbage},
+		{"ingest", []string{nats, none, "--kubeconfig=" + garbage}, fmt.Sprintf("couldn't load the kubeconfig %q", garbage)},
 		{"metricsapi", []string{nats, none, "--secure-port=0", "--cert-dir=" + dir, "--kubeconfig=" + garbage, "--authentication-kubeconfig=" + garbage, "--authorization-kubeconfig=" + garbage}, garbage},
-		{"allinone", []string{none, "--nats-address=", "--data-dir=" + filepath.Join(dir, "a"), "--kubeconfig=" + garbage}, "couldn't use the kubeconfig " + garbage},
+		{"allinone", []string{none, "--nats-address=", "--data-dir=" + filepath.Join(dir, "a"), "--kubeconfig=" + garbage}, fmt.Sprintf("couldn't load the kubeconfig %q", garbage)},
 		{"state", []string{nats, "--kubeconfig=" + w.Kubeconfig, "--telemetry-address=" + host(w.metrics)}, "address already in use"},
 		{"ingest", []string{nats, "--kubeconfig=" + w.Kubeconfig, "--telemetry-address=" + host(w.metrics)}, "address already in use"},
 		{"exporter", []string{nats, none, "--listen-address=" + host(w.metrics)}, "address already in use"},

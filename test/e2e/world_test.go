@@ -27,6 +27,8 @@ type world struct {
 	metricsPort       int    // of metricsapi
 	metrics           string // URL of the exporter's /metrics
 	exporterTelemetry string // URL of the exporter's own
+
+	audit audit // what the API server was asked
 }
 
 // shared is the world of all tests in this package.
@@ -37,7 +39,13 @@ func TestMain(m *testing.M) { os.Exit(run(m)) }
 func run(m *testing.M) int {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute)
 	defer cancel()
-	w, err := newWorld(ctx)
+	dir, err := os.MkdirTemp("", "headwater-e2e-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "couldn't make a folder for the world:", err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	w, err := newWorld(ctx, dir)
 	if w != nil {
 		defer func() {
 			if err := w.Close(); err != nil {
@@ -59,13 +67,17 @@ func run(m *testing.M) int {
 
 func logf(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
 
-// newWorld starts everything. The world that it returns has to be closed even if there is an error beside it.
-func newWorld(ctx context.Context) (*world, error) {
-	c, err := cluster.Start(ctx, cluster.Config{Nodes: 3, Log: logf})
+// newWorld starts everything, in a folder. The world that it returns has to be closed even if there is an error beside it.
+func newWorld(ctx context.Context, dir string) (*world, error) {
+	audit, err := newAudit(dir)
 	if err != nil {
 		return nil, err
 	}
-	w := &world{Cluster: c}
+	c, err := cluster.Start(ctx, cluster.Config{Nodes: 3, Dir: dir, Log: logf, APIServerArgs: audit.args()})
+	if err != nil {
+		return nil, err
+	}
+	w := &world{Cluster: c, audit: audit}
 	paths, err := pins.Build(ctx, os.Stderr, "nats-server")
 	if err != nil {
 		return w, err

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -254,8 +255,11 @@ func newServer(t testing.TB) *server {
 
 func (s *server) begin() {
 	s.Helper()
-	testenv.Eventually(s, patience, func() (err error) {
-		s.Server, err = embedded.Start(s.config)
+	testenv.Eventually(s, patience, func() error {
+		started, err := embedded.Start(s.config)
+		if err == nil {
+			s.Server = started // else the one before, which is closed
+		}
 		return err
 	})
 }
@@ -337,8 +341,16 @@ func TestABadFileChangesNothing(t *testing.T) {
 		w.metric("kube_state_metrics_last_config_reload_successful", fmt.Sprintf(`filename=%q,type="config"`, path), 0)
 		w.eventually("!kube_pod_info{", "# TYPE kube_pod_labels gauge")
 	}
+	// What isn't a file is not waited for.
+	if err := errors.Join(os.Remove(path), syscall.Mkfifo(path, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	w.metric("headwater_exporter_config_reloads_total", `result="failure"`, 5)
 	w.served(1)
-	files.set(map[string]string{"config.yaml": "metric_denylist: [kube_pod_labels]\n"})
+	write(t, path+".new", "metric_denylist: [kube_pod_labels]\n")
+	if err := os.Rename(path+".new", path); err != nil {
+		t.Fatal(err)
+	}
 	w.served(2)
 	w.metric("headwater_exporter_config_last_reload_successful", "", 1)
 	w.metric("kube_state_metrics_last_config_reload_successful", `type="config"`, 1)

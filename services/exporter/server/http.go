@@ -107,13 +107,15 @@ func (s *Service) groups(current *edition, format exposition.Format, wanted func
 func chosen(r *http.Request) func(string) bool {
 	list := func(name string) (all []string) {
 		for _, value := range r.URL.Query()[name] {
-			all = append(all, strings.Split(value, ",")...)
+			for name := range strings.SplitSeq(value, ",") {
+				all = append(all, strings.TrimSpace(name))
+			}
 		}
-		return slices.DeleteFunc(all, func(s string) bool { return s == "" })
+		return all
 	}
 	only, never := list("resources"), list("exclude_resources")
 	return func(name string) bool {
-		return (len(only) == 0 || slices.Contains(only, name)) && !slices.Contains(never, name)
+		return (len(only) == 0 || slices.Contains(only, name)) && !slices.Contains(never, name) // resources= names none
 	}
 }
 

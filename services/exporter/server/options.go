@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -12,6 +13,7 @@ import (
 	"github.com/headwater-metrics/headwater/services/exporter/collector"
 	"github.com/headwater-metrics/headwater/services/exporter/internal/shard"
 	"github.com/headwater-metrics/headwater/services/internal/customresource"
+	"github.com/headwater-metrics/headwater/services/internal/daemon"
 	"github.com/headwater-metrics/headwater/services/internal/web"
 )
 
@@ -177,6 +179,9 @@ func (i *ignored) Type() string { return "string" }
 func addHostAndPort(fs *pflag.FlagSet, address *string, host, port, instead string) {
 	fs.Var(&addressPart{address, 0}, host, "Host part of "+instead+", as in kube-state-metrics.")
 	fs.Var(&addressPart{address, 1}, port, "Port part of "+instead+", as in kube-state-metrics.")
+	for _, part := range []string{host, port} {
+		daemon.PartOf(fs, part, strings.TrimPrefix(instead, "--"))
+	}
 }
 
 // addressPart is a flag for the host (0) or the port (1) of an address.

@@ -7,13 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"slices"
 
 	"github.com/headwater-metrics/headwater/services/exporter/collector"
 	compiled "github.com/headwater-metrics/headwater/services/exporter/customresource"
 	"github.com/headwater-metrics/headwater/services/exporter/usage"
 	"github.com/headwater-metrics/headwater/services/internal/customresource"
+	"github.com/headwater-metrics/headwater/services/internal/yamlfile"
 )
 
 // settings are what is exported, worked out from the flags, the files and the shard. They never change: a change of any of
@@ -55,7 +55,7 @@ func (f *file) same(as *file) bool {
 
 func readFile(kind, path string, mayBeMissing bool, flag, otherwise string) file {
 	f := file{kind: kind, path: path}
-	f.data, f.err = os.ReadFile(path)
+	f.data, f.err = yamlfile.Read(path)
 	if f.missing = errors.Is(f.err, fs.ErrNotExist); f.missing && mayBeMissing {
 		f.err = nil
 	}

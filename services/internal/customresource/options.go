@@ -4,9 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 
 	"github.com/spf13/pflag"
+
+	"github.com/headwater-metrics/headwater/services/internal/yamlfile"
 )
 
 // Options say where the configuration is. The zero Options have none.
@@ -47,7 +48,7 @@ func (o *Options) Load() (*Config, error) {
 	case o.ConfigFile == "":
 		return nil, nil
 	}
-	data, err := os.ReadFile(o.ConfigFile)
+	data, err := yamlfile.Read(o.ConfigFile)
 	if errors.Is(err, fs.ErrNotExist) && o.ContinueWithoutFile {
 		return nil, nil
 	}

@@ -137,8 +137,14 @@ func (c *Command) parse(args []string, env func(string) (string, bool)) error {
 		return fmt.Errorf("unexpected argument %q: %s takes only flags", all.Arg(0), c.Name)
 	}
 	var first error
+	given := map[string]bool{} // flags of which a part was given
+	all.Visit(func(f *pflag.Flag) {
+		for _, of := range f.Annotations[partOf] {
+			given[of] = true
+		}
+	})
 	all.VisitAll(func(f *pflag.Flag) {
-		if f.Changed || first != nil || f.Name == "help" || f.Name == "version" {
+		if f.Changed || first != nil || f.Name == "help" || f.Name == "version" || given[f.Name] || f.Annotations[partOf] != nil {
 			return
 		}
 		name := EnvName(f.Name)
@@ -149,6 +155,20 @@ func (c *Command) parse(args []string, env func(string) (string, bool)) error {
 		}
 	})
 	return first
+}
+
+// partOf is the annotation of a flag that PartOf marks.
+const partOf = "headwater-part-of"
+
+// PartOf marks a flag of fs that sets a part of another one, such as the port of an address. It has no environment variable:
+// HEADWATER_PORT is what Kubernetes itself sets in every pod beside a Service named headwater. And where it is given, the
+// other's variable doesn't count, because the command line wins.
+func PartOf(fs *pflag.FlagSet, part, whole string) {
+	f := fs.Lookup(part)
+	if f.Annotations == nil {
+		f.Annotations = map[string][]string{}
+	}
+	f.Annotations[partOf] = []string{whole}
 }
 
 // EnvName is the environment variable of a flag.

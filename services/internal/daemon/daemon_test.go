@@ -34,6 +34,29 @@ func TestEnvironmentFillsWhatTheCommandLineLeaves(t *testing.T) {
 	}
 }
 
+// Kubernetes sets HEADWATER_PORT in every pod beside a Service named headwater: it is no flag's.
+func TestPartsHaveNoEnvironmentAndSilenceTheirWholes(t *testing.T) {
+	t.Setenv("HEADWATER_PORT", "tcp://10.96.0.10:8080")
+	t.Setenv("HEADWATER_LISTEN_ADDRESS", "env:1")
+	for _, c := range []struct {
+		args          []string
+		address, port string
+	}{
+		{nil, "env:1", ""},
+		{[]string{"--port=2"}, "default:0", "2"},
+		{[]string{"--listen-address=given:3"}, "given:3", ""},
+	} {
+		command, _, _, _, errs := newTestCommand()
+		fs := command.Section("serving")
+		address, port := fs.String("listen-address", "default:0", ""), fs.String("port", "", "")
+		PartOf(fs, "port", "listen-address")
+		code := command.Execute(c.args, func(context.Context, *slog.Logger) error { return nil })
+		if code != 0 || *address != c.address || *port != c.port {
+			t.Errorf("%v: code %d, address %q, port %q, stderr %q", c.args, code, *address, *port, errs)
+		}
+	}
+}
+
 func TestWrongValuesNameWhereTheyCameFrom(t *testing.T) {
 	t.Setenv("HEADWATER_METRIC_RESOLUTION", "often")
 	c, _, _, _, errs := newTestCommand()

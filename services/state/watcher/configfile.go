@@ -6,10 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 
 	"github.com/headwater-metrics/headwater/services/internal/customresource"
 	"github.com/headwater-metrics/headwater/services/internal/filewatch"
+	"github.com/headwater-metrics/headwater/services/internal/yamlfile"
 )
 
 // configFile is the file of the configuration of custom resources, which is read again when it changes.
@@ -59,7 +59,7 @@ func (s *Service) configure() error {
 
 // read reads the file.
 func (f *configFile) read() (*customresource.Config, error) {
-	f.last.data, f.last.err = os.ReadFile(f.options.ConfigFile)
+	f.last.data, f.last.err = yamlfile.Read(f.options.ConfigFile)
 	switch {
 	case f.last.missing() && f.options.ContinueWithoutFile && !f.had:
 		return nil, nil // it may be missing, but only before it has come

@@ -3,6 +3,7 @@ package shard
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/spf13/pflag"
@@ -32,8 +33,8 @@ func (f *Filter) AddFlags(fs *pflag.FlagSet) {
 // Validate returns everything that is wrong with f beside the given --resources, joined.
 func (f *Filter) Validate(resources []string) error {
 	var wrong []error
-	if f.Total < 0 {
-		wrong = append(wrong, fmt.Errorf("--total-shards is %d; it must be at least 1", f.Total))
+	if f.Total < 0 || f.Total > math.MaxInt32 {
+		wrong = append(wrong, fmt.Errorf("--total-shards is %d; it must be 1 to %d", f.Total, math.MaxInt32))
 	}
 	if f.Shard < 0 || f.Total >= 0 && f.Shard >= max(f.Total, 1) {
 		wrong = append(wrong, fmt.Errorf("--shard is %d; with --total-shards=%d it must be 0 to %d", f.Shard, f.Total, max(f.Total, 1)-1))

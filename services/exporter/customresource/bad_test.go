@@ -24,6 +24,7 @@ spec:
     - {name: g1, each: {type: Gauge, gauge: {path: [spec], labelFromKey: key, labelsFromPath: {"*": [], v: []}}}}
     - {name: g2, each: {type: Gauge, gauge: {path: [spec, list], valueFrom: [v], nilIsZero: true, labelsFromPath: {"*": []}}}}
     - {name: g3, each: {type: Gauge, gauge: {valueFrom: [spec], nilIsZero: true}}}
+    - {name: g4, each: {type: Gauge, gauge: {path: [spec, data], nilIsZero: true, valueFrom: [v], labelsFromPath: {"x_*": [], all: []}}}}
     - {name: i1_info, each: {type: Info, info: {path: [spec], labelFromKey: key, labelsFromPath: {"*": [], v: []}}}}
     - {name: i2_info, each: {type: Info, info: {path: [spec, list], labelsFromPath: {"*": [], v: []}}}}
     - {name: i3_info, each: {type: Info, info: {path: [status, conditions, "[type=Ready]"], labelsFromPath: {"*": []}}}}
@@ -41,6 +42,9 @@ func exposed(t testing.TB, s *Set, object []byte) (size int, err error) {
 		t.Fatal(err)
 	}
 	got, err := r.Render(object)
+	if made := r.(*renderer); cap(made.scratch) > 2*maxGathered || cap(made.labels)*labelSize > 2*maxGathered || cap(made.series)*seriesSize > 2*maxGathered || cap(made.text) > 4*maxText {
+		t.Errorf("an object of %d bytes made %d bytes of texts of labels, %d labels, %d series and %d bytes of text", len(object), cap(made.scratch), cap(made.labels), cap(made.series), cap(made.text))
+	}
 	if err != nil {
 		return 0, err
 	}
@@ -143,6 +147,10 @@ func FuzzRender(f *testing.F) {
 	s := compile(f, everything, nil)
 	f.Add(encode(f, foo))
 	f.Add([]byte{0x80})
+	for _, of := range []string{`{"x":"y"}`, `"z"`, "[[],[{}]]", "5"} {
+		f.Add(fooWith(f, `{"data": `+mappingOf(100, of)+`, "list": `+listOf(100, of)+"}"))
+	}
+	f.Add(claims())
 	f.Add([]byte{0x81, 0xa4, 's', 'p', 'e', 'c', 0x82, 0xa1, 'b', 0x01, 0xa1, 'a', 0xa3, '5', 'G', 'i'})
 	f.Fuzz(func(t *testing.T, object []byte) {
 		exposed(t, s, object) // an error is as good

@@ -54,7 +54,12 @@ func Compile(config *customresource.Config, keep func(*collector.Family) (bool, 
 	if config == nil {
 		return s, nil
 	}
-	c := compiler{config: config, keep: keep}
+	c := compiler{config: config, keep: keep, builtIn: map[string]collector.Type{}}
+	for _, kind := range collector.Kinds() {
+		for _, f := range kind.Families() {
+			c.builtIn[f.Name] = f.Type
+		}
+	}
 	for i := range config.Spec.Resources {
 		if e := c.resource(fmt.Sprintf("spec.resources[%d]", i), &config.Spec.Resources[i]); len(e.families) > 0 {
 			s.entries = append(s.entries, e)
@@ -67,9 +72,10 @@ func Compile(config *customresource.Config, keep func(*collector.Family) (bool, 
 }
 
 type compiler struct {
-	config *customresource.Config
-	keep   func(*collector.Family) (bool, error)
-	errs   []error
+	config  *customresource.Config
+	keep    func(*collector.Family) (bool, error)
+	builtIn map[string]collector.Type // by the name of the family
+	errs    []error
 }
 
 func (c *compiler) fail(field, format string, args ...any) {
@@ -110,6 +116,8 @@ func (c *compiler) family(field, prefix string, paths map[string][]string, m *cu
 		c.fail(field+".name", "a metric needs a name")
 	case !familyName.MatchString(f.describe.Name):
 		c.fail(field+".name", "%q can't be the name of a metric, which is made of letters, digits, _ and :, no digit first", f.describe.Name)
+	case c.builtIn[f.describe.Name] == collector.Counter: // all types of the configuration are gauges to Prometheus
+		c.fail(field+".name", "a built-in family has this name, %s, and the type counter; choose another name or metricNamePrefix", f.describe.Name)
 	}
 	c.commonLabels(field, m.CommonLabels)
 	c.labels(field+".labelsFromPath", m.LabelsFromPath)

@@ -6,8 +6,8 @@
 // Promised: names, types, labels and values are those of kube-state-metrics, series of an object are in the order of their
 // labels; where an object doesn't say enough for a series, the series is skipped and counted, and the others are written. An
 // object has no series twice. Whatever the object holds, Prometheus can read the result: label names that come from an object
-// are mended, and an object that would make an absurd amount of text is an error. An error of the configuration names the
-// file, the line and the field.
+// are mended, and an object that would make an absurd amount of labels or of text is an error before it takes the memory for
+// them. An error of the configuration names the file, the line and the field.
 //
 //	configuration -> Compile -> Set -> For(kind) -> collector.Resource -> Render(object) -> lines
 //

@@ -100,7 +100,7 @@ func (r *renderer) add(paths *labelPaths, n *node) {
 			continue
 		}
 		children := r.tree.of(found)
-		for j := range children {
+		for j := 0; j < len(children) && r.room >= 0; j++ {
 			r.set(r.labelName(star.prefix, children[j].key), r.labelValue(&children[j]))
 		}
 	}
@@ -111,9 +111,11 @@ func (r *renderer) add(paths *labelPaths, n *node) {
 	}
 }
 
-// set adds a label; of those with one name the last one counts.
+// set adds a label, if there is room; of those with one name the last one counts.
 func (r *renderer) set(name, value string) {
-	r.labels = append(r.labels, label{name, value})
+	if r.take(labelSize) {
+		r.labels = append(r.labels, label{name, value})
+	}
 }
 
 // labelName makes a label name of a prefix and a key.
@@ -121,9 +123,12 @@ func (r *renderer) labelName(prefix, key string) string {
 	if prefix == "" && validLabel(key) {
 		return key
 	}
+	if !r.take(len(prefix) + len(key) + len("__")) {
+		return ""
+	}
 	start := len(r.scratch)
 	r.name = append(append(r.name[:0], prefix...), key...)
-	r.scratch = appendLabelName(r.scratch, string(r.name))
+	r.scratch = appendLabelName(r.scratch, alias(r.name))
 	return alias(r.scratch[start:])
 }
 
@@ -133,8 +138,14 @@ func (r *renderer) labelValue(n *node) string {
 		return n.text
 	}
 	start := len(r.scratch)
-	r.scratch = r.tree.appendText(r.scratch, n)
-	return alias(r.scratch[start:])
+	text, ok := r.tree.appendText(r.scratch, n, start+r.room)
+	r.scratch = text
+	if !ok {
+		r.room = -1
+		return ""
+	}
+	r.take(len(text) - start)
+	return alias(text[start:])
 }
 
 // settle sorts the labels that were gathered since start by name, and leaves one of each.

@@ -20,6 +20,7 @@ type step struct {
 	pair       bool   // whether there are these
 	index      int
 	indexed    bool // whether part is an index
+	beyond     node // what it leads to where the list has no such index
 	number     float64
 	numeric    bool // whether value, in brackets, is a number in one of the forms of toFloat
 	truth      bool
@@ -46,7 +47,7 @@ func compilePath(parts []string) (path, error) {
 				s.key, s.value, s.pair = strings.Cut(part, "=")
 			}
 			index, err := strconv.Atoi(part)
-			s.index, s.indexed = index, err == nil
+			s.index, s.indexed, s.beyond = index, err == nil, node{kind: outOfRange, text: part}
 		}
 		p = append(p, s)
 	}
@@ -85,7 +86,7 @@ func (r *renderer) step(s *step, n *node) *node {
 			index += int(n.count)
 		}
 		if index < 0 || index >= int(n.count) {
-			return &node{kind: outOfRange, text: s.part}
+			return &s.beyond
 		}
 		return &r.tree.of(n)[index]
 	}

@@ -5,15 +5,23 @@ import (
 	"fmt"
 	"hash/maphash"
 	"slices"
+	"unsafe"
 
 	"github.com/headwater-metrics/headwater/services/exporter/collector"
 )
 
-// What one object may make: labels that are gathered for the series of one metric, and bytes of text. An object of a
-// thousand elements that each copy a map of a thousand keys is an error, not the end of the exporter.
+// What one object may make, in bytes: what is gathered for the series of one metric (labels, their texts but for those that
+// are parts of the object, and series), and the text of all. An object of a thousand elements that each copy a map of a
+// thousand keys is an error, not the end of the exporter.
 const (
-	maxLabels = 1 << 20
-	maxText   = 32 << 20
+	maxGathered = 4 << 20
+	maxText     = 8 << 20
+)
+
+// What a label and a series take of maxGathered.
+const (
+	labelSize  = int(unsafe.Sizeof(label{}))
+	seriesSize = int(unsafe.Sizeof(series{}))
 )
 
 // renderer writes the series of the objects of one kind.
@@ -25,6 +33,7 @@ type renderer struct {
 	series  []series // of that metric
 	scratch []byte   // texts of labels that are no texts of the object
 	name    []byte
+	room    int // what is left of maxGathered; negative where it wasn't enough
 
 	lines   []span         // of the family that is being written, where it has several series
 	seen    map[uint64]int // hash of a line's labels -> index in lines
@@ -44,7 +53,17 @@ type series struct {
 type span struct{ from, to int }
 
 // errTooLarge is what an object is that makes more than it may.
-var errTooLarge = fmt.Errorf("it makes more than %d MiB of text or %d labels; check the paths of the configuration that copy maps", maxText>>20, maxLabels)
+var errTooLarge = fmt.Errorf("it makes more than %d MiB of labels or %d MiB of text; check the paths of the configuration that copy maps", maxGathered>>20, maxText>>20)
+
+// take takes n bytes of the room that is left, and tells whether there were as many. Whoever is told no gathers nothing more.
+func (r *renderer) take(n int) bool {
+	if r.room < n {
+		r.room = -1
+		return false
+	}
+	r.room -= n
+	return true
+}
 
 // Render implements collector.Renderer.
 func (r *renderer) Render(object []byte) (*collector.Rendered, error) {
@@ -72,7 +91,7 @@ func (r *renderer) Render(object []byte) (*collector.Rendered, error) {
 
 // metric writes the series of one metric.
 func (r *renderer) metric(f *merged, m *metric) error {
-	r.labels, r.series, r.scratch = r.labels[:0], r.series[:0], r.scratch[:0]
+	r.labels, r.series, r.scratch, r.room = r.labels[:0], r.series[:0], r.scratch[:0], maxGathered
 	root := r.tree.root()
 	r.labels = append(r.labels, m.common...)
 	if len(m.base.stars)+len(m.base.names) > 0 {
@@ -81,14 +100,22 @@ func (r *renderer) metric(f *merged, m *metric) error {
 	}
 	base := len(r.labels)
 	r.values(&m.each, r.resolve(m.each.path, root))
-	if len(r.labels) > maxLabels {
+	if r.room < 0 {
 		return errTooLarge
 	}
+	size := len(r.series) * (len(f.head) + sizeOf(r.labels[:base]))
+	for i := range r.series {
+		size += sizeOf(r.labels[r.series[i].from:r.series[i].to])
+	}
+	if size > maxText-len(r.text) {
+		return errTooLarge
+	}
+	r.text = slices.Grow(r.text, size)
 	if len(r.series) > 1 {
 		slices.SortStableFunc(r.series, func(a, b series) int { return compareLabels(r.labels[a.from:a.to], r.labels[b.from:b.to]) })
 	}
 	for i := range r.series {
-		if len(r.text) > maxText {
+		if len(r.text) > maxText { // escapes aren't in size
 			return errTooLarge
 		}
 		s := &r.series[i]
@@ -99,6 +126,15 @@ func (r *renderer) metric(f *merged, m *metric) error {
 		r.text = append(collector.AppendFloat(r.text, s.value), '\n')
 	}
 	return nil
+}
+
+// sizeOf is how many bytes labels take as they are written, without escapes.
+func sizeOf(labels []label) int {
+	size := len(labels) * len(`="",`)
+	for i := range labels {
+		size += len(labels[i].name) + len(labels[i].value)
+	}
+	return size
 }
 
 // appendLabels writes the labels of a series and the closing brace. Both lists are sorted; those of the series itself come

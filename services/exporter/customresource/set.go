@@ -38,7 +38,7 @@ func (s *Set) Groups() []string {
 // "foos", or "foos.v1beta1" where a second version is there. The answer to the same question is the same resource.
 //
 // Its families are those of all resources of the configuration that match the kind; what several of them call by one name
-// is one family, with the type and the help of the first.
+// is one family, with the help of the first, and its type; a gauge where the types differ.
 func (s *Set) For(gvk schema.GroupVersionKind, resource string) *collector.Resource {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -103,6 +103,9 @@ func (s *Set) program(gvk schema.GroupVersionKind, resource string) *program {
 			if at < 0 {
 				at = len(p.families)
 				p.families = append(p.families, merged{describe: f.describe, head: []byte(f.describe.Name + "{")})
+			}
+			if p.families[at].describe.Type != f.describe.Type {
+				p.families[at].describe.Type = collector.Gauge
 			}
 			p.families[at].metrics = append(p.families[at].metrics, metric{f, commonLabels(gvk, e, f)})
 		}

@@ -37,6 +37,8 @@ func TestCompileErrors(t *testing.T) {
 		head + "    commonLabels:\n      a.b: c\n      '': d\n      __name__: e": at + "4: spec.resources[0].commonLabels: a label needs a name\n" +
 			at + "7: spec.resources[0].commonLabels.__name__: \"__name__\" can't be the name of a label, which is made of letters, digits and _, no digit first\n" +
 			at + "5: spec.resources[0].commonLabels.a.b: \"a.b\" can't be the name of a label, which is made of letters, digits and _, no digit first",
+		head + "    metricNamePrefix: kube_pod\n    metrics:\n    - name: created\n      each: {type: Info, info: {}}\n    - name: container_status_restarts_total\n      each: {type: Gauge, gauge: {}}": at +
+			"8: spec.resources[0].metrics[1].name: a built-in family has this name, kube_pod_container_status_restarts_total, and the type counter; choose another name or metricNamePrefix",
 		metric("name: a\neach:\n  type: Info\n  info:\n    labelFromKey: a-b"): at + `9: spec.resources[0].metrics[0].each.info.labelFromKey: "a-b" can't be the name of a label, which is made of letters, digits and _, no digit first`,
 	} {
 		c, err := customresource.Parse("crs.yaml", []byte(text))

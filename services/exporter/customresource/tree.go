@@ -42,11 +42,12 @@ type node struct {
 // which are parts of the message.
 type tree struct {
 	nodes []node
+	most  int // how many nodes the message has at most: each takes a byte
 }
 
 // read decodes an object.
 func (t *tree) read(object []byte) error {
-	t.nodes = append(t.nodes[:0], node{})
+	t.nodes, t.most = append(t.nodes[:0], node{}), len(object)
 	r := wire.NewReader(object)
 	if r.Peek() != wire.Map {
 		return fmt.Errorf("%w: an object is a map, but this is %v", wire.ErrMalformed, r.Peek())
@@ -115,6 +116,9 @@ func (t *tree) children(r *wire.Reader, i, count int, kind nodeKind, depth int) 
 		return fmt.Errorf("%w: the object is nested deeper than %d", wire.ErrMalformed, maxDepth)
 	}
 	first := len(t.nodes)
+	if count > t.most-first { // lists within lists that all claim the rest of the message
+		return fmt.Errorf("%w: %d elements can't be in %d bytes", wire.ErrMalformed, first+count, t.most)
+	}
 	t.nodes = slices.Grow(t.nodes, count)[:first+count]
 	clear(t.nodes[first:])
 	n := &t.nodes[i]
@@ -176,42 +180,55 @@ func (t *tree) get(n *node, key string) *node {
 	return nil
 }
 
-// appendText appends a value as Go's %v shows it, which is how labels show what isn't a text.
-func (t *tree) appendText(b []byte, n *node) []byte {
+// appendText appends a value as Go's %v shows it, which is how labels show what isn't a text. It stops, and returns false,
+// before b has more than limit bytes.
+func (t *tree) appendText(b []byte, n *node, limit int) ([]byte, bool) {
+	if len(b)+maxScalar+len(n.text) > limit {
+		return b, false
+	}
 	switch n.kind {
 	case boolean:
-		return strconv.AppendBool(b, n.bits != 0)
+		b = strconv.AppendBool(b, n.bits != 0)
 	case integer:
-		return strconv.AppendInt(b, int64(n.bits), 10)
+		b = strconv.AppendInt(b, int64(n.bits), 10)
 	case unsigned:
-		return strconv.AppendUint(b, n.bits, 10)
+		b = strconv.AppendUint(b, n.bits, 10)
 	case float:
-		return appendFloat(b, math.Float64frombits(n.bits))
+		b = appendFloat(b, math.Float64frombits(n.bits))
 	case text:
-		return append(b, n.text...)
+		b = append(b, n.text...)
 	case outOfRange:
-		return append(append(b, "list index out of range: "...), n.text...)
+		b = append(append(b, "list index out of range: "...), n.text...)
 	case list:
-		return t.appendAll(append(b, '['), n, ']')
+		return t.appendAll(append(b, '['), n, limit)
 	case mapping:
-		return t.appendAll(append(b, "map["...), n, ']')
+		return t.appendAll(append(b, "map["...), n, limit)
 	default:
-		return append(b, "<nil>"...)
+		b = append(b, "<nil>"...)
 	}
+	return b, true
 }
 
-func (t *tree) appendAll(b []byte, n *node, end byte) []byte {
+// maxScalar is more than appendText appends for one node, but for its text and its key.
+const maxScalar = 32
+
+func (t *tree) appendAll(b []byte, n *node, limit int) (_ []byte, ok bool) {
 	children := t.of(n)
 	for i := range children {
 		if i > 0 {
 			b = append(b, ' ')
 		}
 		if n.kind == mapping {
+			if len(b)+len(children[i].key) > limit {
+				return b, false
+			}
 			b = append(append(b, children[i].key...), ':')
 		}
-		b = t.appendText(b, &children[i])
+		if b, ok = t.appendText(b, &children[i], limit); !ok {
+			return b, false
+		}
 	}
-	return append(b, end)
+	return append(b, ']'), true
 }
 
 // appendFloat writes a float as %v does.

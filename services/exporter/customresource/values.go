@@ -13,7 +13,9 @@ func (r *renderer) values(e *each, target *node) {
 		if target != nil && target.kind == list {
 			elements := r.tree.of(target)
 			for i := range elements {
-				r.states(e, some(&elements[i]))
+				if !r.states(e, some(&elements[i])) {
+					return
+				}
 			}
 		} else {
 			r.states(e, target)
@@ -23,9 +25,12 @@ func (r *renderer) values(e *each, target *node) {
 
 // emit ends a series, whose labels were gathered since from. It tells whether there is room for more.
 func (r *renderer) emit(from int, value float64) bool {
+	if !r.take(seriesSize) {
+		return false
+	}
 	r.settle(from)
 	r.series = append(r.series, series{value, from, len(r.labels)})
-	return len(r.labels) <= maxLabels
+	return true
 }
 
 // gauge gathers a series of each element of a list or a mapping, or of the target itself.
@@ -76,6 +81,8 @@ func (r *renderer) number(e *each, n *node) (value float64, found bool, err erro
 // number there isn't even counted, since a mapping mostly holds other things too.
 func (r *renderer) gaugeOfMapping(e *each, target *node) {
 	children := r.tree.of(target)
+	var shared []label // of the mapping, gathered once
+	gathered := false
 	for i := range children {
 		child := &children[i]
 		var value float64
@@ -92,12 +99,19 @@ func (r *renderer) gaugeOfMapping(e *each, target *node) {
 			}
 			value = v
 		}
+		if !gathered {
+			start := len(r.labels)
+			r.add(&e.labels, target)
+			shared, gathered = r.labels[start:], true
+		}
 		from := len(r.labels)
 		if child.key != "" && e.labelFromKey != "" {
 			r.set(e.labelFromKey, child.key)
 		}
 		r.add(&e.labels, some(child))
-		r.add(&e.labels, target)
+		if r.take(len(shared) * labelSize) {
+			r.labels = append(r.labels, shared...)
+		}
 		if !r.emit(from, value) {
 			return
 		}
@@ -143,17 +157,17 @@ func (r *renderer) infoOf(e *each, n *node, key string) (room bool) {
 	}
 	r.add(&e.labels, n)
 	if len(r.labels) == from {
-		return true
+		return r.room >= 0
 	}
 	return r.emit(from, 1)
 }
 
 // states gathers the series of one value of a state set, if it leads to a text.
-func (r *renderer) states(e *each, n *node) {
+func (r *renderer) states(e *each, n *node) (room bool) {
 	value := r.resolve(e.valueFrom, n)
 	if value == nil || value.kind != text {
 		r.skipped++
-		return
+		return true
 	}
 	for _, state := range e.list {
 		from := len(r.labels)
@@ -164,7 +178,8 @@ func (r *renderer) states(e *each, n *node) {
 			is = 1
 		}
 		if !r.emit(from, is) {
-			return
+			return false
 		}
 	}
+	return true
 }

@@ -151,3 +151,16 @@ spec:
 		t.Errorf("%d skipped, got\n%swant\n%s", skipped, got, want)
 	}
 }
+
+// TestTypes has two metrics of one name.
+func TestTypes(t *testing.T) {
+	metrics := map[string]string{"gauge": "{type: Gauge, gauge: {}}", "info": "{type: Info, info: {}}", "stateset": "{type: StateSet, stateSet: {labelName: s}}"}
+	for _, c := range []struct{ first, second, want string }{
+		{"gauge", "info", "gauge"}, {"info", "gauge", "gauge"}, {"info", "info", "info"}, {"stateset", "info", "gauge"}, {"stateset", "stateset", "stateset"},
+	} {
+		config := "spec: {resources: [{groupVersionKind: {group: myteam.io}, metrics: [{name: m, each: " + metrics[c.first] + "}, {name: m, each: " + metrics[c.second] + "}]}]}"
+		if families := compile(t, config, nil).For(fooKind, "foos").Families; len(families) != 1 || string(families[0].Type) != c.want {
+			t.Errorf("%s and %s make %+v", c.first, c.second, families)
+		}
+	}
+}

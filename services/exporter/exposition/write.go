@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 )
 
@@ -16,6 +17,7 @@ type Answer struct {
 // family is a column of a group's pages, and those of the same name in later groups.
 type family struct {
 	header *Header
+	head   *Page // the header in the format of the answer
 	rows   [][]*Page
 	column int
 	more   []family
@@ -23,6 +25,9 @@ type family struct {
 
 // NewAnswer makes an answer of the groups; Write and WriteGzip may be called any number of times. A family that several
 // groups have is one block: it stands where the first has it, with that one's header, and the lines of all.
+//
+// No name is in OpenMetrics twice: a family that would take another's by being called without its suffix keeps the whole
+// name, and gives up its type; so does one that groups have with several types.
 func NewAnswer(format Format, groups []Group) *Answer {
 	count := 0
 	for i := range groups {
@@ -32,23 +37,46 @@ func NewAnswer(format Format, groups []Group) *Answer {
 	first := make(map[string]int, count)
 	for _, g := range groups {
 		for i, h := range g.Families {
-			f := family{header: h, rows: g.Pages, column: i}
+			f := family{header: h, head: h.pages[format], rows: g.Pages, column: i}
 			if at, known := first[h.Family.Name]; known {
 				a.families[at].more = append(a.families[at].more, f)
+				if one := a.families[at].header; one.full != nil && one.Family.Type != h.Family.Type && format == OpenMetrics {
+					a.families[at].head = one.full
+				}
 				continue
 			}
 			first[h.Family.Name] = len(a.families)
 			a.families = append(a.families, f)
 		}
 	}
+	if format == OpenMetrics {
+		a.keepApart(first)
+	}
 	return a
+}
+
+// keepApart gives families that would take a name of another one their full names. taken has the full names of all.
+func (a *Answer) keepApart(taken map[string]int) {
+	for i := range a.families {
+		f := &a.families[i]
+		if f.header.short == nil || f.head == f.header.full {
+			continue
+		}
+		if slices.ContainsFunc(f.header.short, func(name string) bool { _, known := taken[name]; return known }) {
+			f.head = f.header.full
+			continue
+		}
+		for _, name := range f.header.short {
+			taken[name] = i
+		}
+	}
 }
 
 // pages yields the pages of the answer in their order.
 func (a *Answer) pages(yield func(*Page) bool) {
 	for i := range a.families {
 		f := &a.families[i]
-		if !yield(f.header.pages[a.format]) || !f.lines(yield) {
+		if !yield(f.head) || !f.lines(yield) {
 			return
 		}
 		for j := range f.more {

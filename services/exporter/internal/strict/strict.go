@@ -92,7 +92,7 @@ func (c *checker) metadata(rest string) error {
 	case "TYPE":
 		kinds := []string{"gauge", "counter"}
 		if c.openMetrics {
-			kinds = append(kinds, "info", "stateset")
+			kinds = append(kinds, "info", "stateset", "unknown")
 		}
 		if name != c.name || !c.help || c.kind != "" || c.samples > 0 {
 			return errors.New("TYPE does not follow its HELP")

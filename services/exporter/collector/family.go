@@ -134,8 +134,12 @@ type Rendered struct {
 	Text []byte
 	// Ends has for each family where its lines end within Text; they begin where the previous family's end.
 	Ends []int
-	// Skipped counts series that the object does not say enough for. kube-state-metrics panics on those.
+	// Skipped counts series that were left out: those that the object does not say enough for, on which
+	// kube-state-metrics panics, and those that it says again, with the same value or another; kube-state-metrics writes
+	// them all.
 	Skipped int
+	// Namespace and Name are of the object's metadata.
+	Namespace, Name string
 }
 
 // Of returns the lines of family i.
@@ -170,12 +174,14 @@ func (r *renderer[T, O]) Render(raw []byte) (*Rendered, error) {
 	for i := range r.rows {
 		s.family = r.rows[i].name
 		r.rows[i].write(o, s)
+		s.finish()
 		r.out.Ends = append(r.out.Ends, len(s.text))
 	}
 	if s.err != nil {
 		return nil, fmt.Errorf("couldn't read the object: %w", s.err)
 	}
 	r.out.Text, r.out.Skipped = s.text, s.skipped
+	r.out.Namespace, r.out.Name = o.meta().Namespace, o.meta().Name
 	return &r.out, nil
 }
 

@@ -10,24 +10,40 @@ import (
 
 // Series collects the lines that families write for one object. A family adds a series with Add, AddBool, AddLabels or
 // AddMap; the object's identity labels are put in front of its own. Label names are written as they are given, label
-// values are escaped. A Series belongs to one renderer and is used by one goroutine at a time.
+// values are escaped. Of series of a family with the same labels the first stays. A Series belongs to one renderer and is used by one goroutine at a time.
 type Series struct {
 	text     []byte // the lines of all families so far
 	family   string // the name of the family that is being written
 	identity []byte // the object's identity labels, rendered: namespace="a",pod="b"
+	lines    lines  // of the family that is being written
 
 	allowLabels, allowAnnotations *allowlist
 
 	names   []string   // of AddLabels
 	labels  labelNames // of AddLabels: keys that were seen before
 	entries []entry    // of a map that is being read
-	skipped int        // series that could not be told
+	skipped int        // series that could not be told, or were told before
 	err     error      // the first field that could not be read
 }
 
 // begin starts an object: what follows belongs to it.
 func (s *Series) begin() {
 	s.text, s.identity, s.skipped, s.err = s.text[:0], s.identity[:0], 0, nil
+	s.lines.all = s.lines.all[:0]
+}
+
+// finish ends the family that is being written: none of its lines repeats another one's labels then.
+func (s *Series) finish() {
+	if len(s.lines.all) > 1 {
+		s.dropRepeated()
+	}
+	s.lines.all = s.lines.all[:0]
+}
+
+func (s *Series) dropRepeated() {
+	var dropped int
+	s.text, dropped = s.lines.dropRepeated(s.text, len(s.family)+len("{")+len(s.identity))
+	s.skipped += dropped
 }
 
 // Identify adds an identity label, which every series of the object carries.
@@ -118,7 +134,9 @@ func (s *Series) fail(err error) {
 func (s *Series) open() []byte {
 	b := append(s.text, s.family...)
 	b = append(b, '{')
-	return append(b, s.identity...)
+	b = append(b, s.identity...)
+	s.lines.all = append(s.lines.all, line{own: len(b)})
+	return b
 }
 
 func (s *Series) close(b []byte, value float64) {

@@ -59,7 +59,7 @@ func newMetrics(reg prometheus.Registerer, log *slog.Logger, s *Service) *metric
 		log:      log,
 		events:   vector("events_total", "Object changes that were read, by what became of them: changed or unchanged series, removed, or unwanted because of the flags.", "result"),
 		oddities: vector("odd_events_total", "Object changes that were not as they should be, by the reason.", "reason"),
-		skipped:  vector("skipped_series_total", "Series that an object did not say enough for; kube-state-metrics panics on these.", "resource"),
+		skipped:  vector("skipped_series_total", "Series that were left out: those that an object did not say enough for, on which kube-state-metrics panics, and those that it said again.", "resource"),
 		scrapes:  vector("scrapes_total", "Scrapes that were answered in full, by format and encoding.", "format", "encoding"),
 		refused:  counter("scrapes_refused_total", "Scrapes that were answered with 503, because a view was not whole."),
 		broken:   counter("scrapes_broken_total", "Scrapes whose client went away or was too slow."),

@@ -221,6 +221,9 @@ func TestBadEventsAreCountedAndChangeNothingElse(t *testing.T) {
 	wrong.Object = wire.AppendString(wire.AppendString(wire.AppendMapLen(nil, 1), "spec"), "not a map")
 	w.append(subject("wrong-type"), wrong.Marshal())
 	w.append(schemas.ObjectSubject{Cluster: cluster, Resource: "nodes", Name: "x"}.String(), good.Marshal())
+	stranger := good // its object is called x
+	stranger.Name = "stranger"
+	w.append(subject("stranger"), stranger.Marshal())
 
 	nameless := pod("no-uid", "", "")
 	nameless.UID = ""
@@ -237,7 +240,7 @@ func TestBadEventsAreCountedAndChangeNothingElse(t *testing.T) {
 		`kube_pod_status_phase{namespace="shop",pod="after",uid="uid-7",phase="Running"} 1`,
 	)
 	w.metric("headwater_exporter_objects", `resource="pods"`, 4)
-	w.metric("headwater_stream_skipped_total", `reason="malformed"`, 5)
+	w.metric("headwater_stream_skipped_total", `reason="malformed"`, 6)
 	w.metric("headwater_stream_skipped_total", `reason="version"`, 1)
 	w.metric("headwater_exporter_odd_events_total", `reason="no_uid"`, 1)
 	w.metric("headwater_exporter_odd_events_total", `reason="unknown_deletion"`, 1)

@@ -254,6 +254,10 @@ func (o *objects) render(w *worker, i int, custom bool) error {
 	if err != nil {
 		return fmt.Errorf("%s %s: %w", change.Resource, w.key, err)
 	}
+	if lines.Name != change.Name || lines.Namespace != change.Namespace {
+		// Its labels would be another's: two such objects would have the same series.
+		return fmt.Errorf("%w: the object of %s %s says that it is %s/%s", schemas.ErrMalformed, change.Resource, w.key, lines.Namespace, lines.Name)
+	}
 	if lines.Skipped > 0 {
 		o.metrics.skipped.WithLabelValues(change.Resource).Add(float64(lines.Skipped))
 	}

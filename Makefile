@@ -8,6 +8,11 @@ LDFLAGS   := -s -w -X github.com/headwater-metrics/headwater/services/internal/d
 GO        ?= go
 FUZZTIME  ?= 20s
 RUN_FLAGS ?= --metric-resolution=5s
+PARITY_FLAGS ?=
+# Sizes of cluster for the comparison with kube-state-metrics; 100,1000,5000 takes half an hour and 16 GB of memory. With
+# several, PLOT=docs/scale.svg draws how cost grows.
+BENCH_NODES ?= 1000
+PLOT      ?=
 
 .PHONY: help
 help: ## Print this list.
@@ -31,13 +36,24 @@ test: ## Unit and component tests, with the race detector.
 .PHONY: e2e
 e2e: build ## Scenarios on a real control plane, kubectl and Prometheus (the first run builds them).
 	cd test && GOWORK=off $(GO) run ./cmd/pins
-	cd test && GOWORK=off $(GO) test -count=1 -timeout 25m -v ./...
+	cd test && GOWORK=off $(GO) test -count=1 -timeout 25m -v $$(GOWORK=off $(GO) list ./... | grep -v /parity$$)
+	$(MAKE) parity PARITY_FLAGS=-short
+
+.PHONY: parity
+parity: build ## Compare with the real kube-state-metrics, series by series (PARITY_FLAGS="-short", "-objects=5000 -seed=7").
+	cd test && GOWORK=off $(GO) run ./cmd/pins
+	cd test && GOWORK=off $(GO) run ./cmd/pins kube-state-metrics oracle
+	cd test && GOWORK=off $(GO) test -count=1 -timeout 15m -v ./parity $(PARITY_FLAGS)
 
 .PHONY: bench
 bench: build ## Print the figures, as ratios in one run.
 	cd schemas && $(GO) test -run '^$$' -bench . -benchmem ./...
 	cd services && $(GO) test -run '^$$' -bench . -benchmem -timeout 30m ./...
-	cd test && GOWORK=off $(GO) run ./cmd/pins metrics-server nats-server && GOWORK=off $(GO) test -run '^$$' -bench . -benchtime 1x -timeout 30m ./bench/...
+	cd test && GOWORK=off $(GO) run ./cmd/pins metrics-server kube-state-metrics nats-server && GOWORK=off $(GO) test -run '^$$' -bench . -benchtime 1x -timeout 90m ./bench/... -args -nodes=$(BENCH_NODES)
+
+.PHONY: bench-ksm
+bench-ksm: build ## Compare with kube-state-metrics alone (BENCH_NODES=100,1000,5000 PLOT=docs/scale.svg).
+	cd test && GOWORK=off $(GO) run ./cmd/pins kube-state-metrics nats-server && GOWORK=off $(GO) test -run '^$$' -bench KubeStateMetrics -benchtime 1x -timeout 90m ./bench/... -args -nodes=$(BENCH_NODES) -plot=$(abspath $(PLOT))
 
 .PHONY: golden
 golden: ## Write the golden files anew; review the difference before you commit it.

@@ -2,7 +2,6 @@ package schemas
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/vmihailenco/msgpack/v5"
 
@@ -104,8 +103,13 @@ func (a *Availability) read(d *names) error {
 	if err != nil {
 		return err
 	}
-	if a.Kinds = slices.Grow(a.Kinds[:0], kinds)[:kinds]; kinds == 0 {
+	switch {
+	case kinds == 0:
 		a.Kinds = nil
+	case cap(a.Kinds) < kinds:
+		a.Kinds = make([]KindAvailability, kinds)
+	default:
+		a.Kinds = a.Kinds[:kinds]
 	}
 	for i := range a.Kinds {
 		if err := a.Kinds[i].read(d); err != nil {

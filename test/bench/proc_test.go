@@ -15,6 +15,8 @@ type cost struct {
 	cpu    time.Duration
 	waited time.Duration // that its threads, together, were ready to run and had no core: what else goes on here
 	peak   int64         // of its resident memory, in bytes
+
+	resident int64 // memory now, in bytes
 }
 
 // costOf reads it where Linux keeps it. CPU time is counted there in hundredths of a second.
@@ -54,12 +56,14 @@ func costOf(pid int) (c cost, err error) {
 		return c, fmt.Errorf("couldn't see what a process uses: %w", err)
 	}
 	for line := range strings.Lines(string(status)) {
-		if text, ok := strings.CutPrefix(line, "VmHWM:"); ok {
-			kilobytes, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(text), "kB")), 10, 64)
-			if err != nil {
-				return c, fmt.Errorf("couldn't read what process %d uses: %w", pid, err)
+		for name, into := range map[string]*int64{"VmHWM:": &c.peak, "VmRSS:": &c.resident} {
+			if text, ok := strings.CutPrefix(line, name); ok {
+				kilobytes, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(text), "kB")), 10, 64)
+				if err != nil {
+					return c, fmt.Errorf("couldn't read what process %d uses: %w", pid, err)
+				}
+				*into = kilobytes << 10
 			}
-			c.peak = kilobytes << 10
 		}
 	}
 	return c, nil

@@ -27,7 +27,7 @@ const (
 )
 
 // plot draws how cost grows with the nodes, in SVG, for a light and a dark page alike. Both axes are logarithmic: a cost
-// that grows as the cluster does rises at 45 degrees.
+// that grows as the cluster does is a straight line that rises by a decade when the nodes do.
 func plot(all []*comparison) []byte {
 	var b bytes.Buffer
 	width := len(panels) * (marginLeft + panelWidth + marginRight)
@@ -81,14 +81,21 @@ func (p panel) draw(b *bytes.Buffer, all []*comparison) {
 	}
 	for i, s := range servers {
 		var line bytes.Buffer
-		for _, c := range all {
+		for j, c := range all {
 			v := p.of(s.of(c))
 			if v <= 0 {
 				continue
 			}
 			fmt.Fprintf(&line, "%.1f,%.1f ", x(c.nodes), y(v))
-			fmt.Fprintf(b, `<circle cx="%.1f" cy="%.1f" r="3.5" fill="%s"/><text x="%.1f" y="%.1f" text-anchor="end" fill="%s">%.3g</text>`+"\n",
-				x(c.nodes), y(v), s.color, x(c.nodes)-6, y(v)-6, s.color, v)
+			left, anchor, digits := x(c.nodes)-6, "end", 0
+			if j == 0 {
+				left, anchor = 8, "start" // the axis' own numbers are on the other side
+			}
+			for at := v; at < 10 && digits < 3; at *= 10 {
+				digits++
+			}
+			fmt.Fprintf(b, `<circle cx="%.1f" cy="%.1f" r="3.5" fill="%s"/><text x="%.1f" y="%.1f" text-anchor="%s" fill="%s">%.*f</text>`+"\n",
+				x(c.nodes), y(v), s.color, left, y(v)-7, anchor, s.color, digits, v)
 		}
 		fmt.Fprintf(b, `<polyline points="%s" fill="none" stroke="%s" stroke-width="2"/>`+"\n", bytes.TrimSpace(line.Bytes()), s.color)
 		fmt.Fprintf(b, `<text x="%d" y="%d" fill="%s">%s</text>`+"\n", i*150, panelHeight+40, s.color, s.name)

@@ -62,6 +62,8 @@ func TestPercentagesOfRollOuts(t *testing.T) {
 		{`"replicas":10,"strategy":{"rollingUpdate":{"maxUnavailable":3,"maxSurge":0}}`, " 3", " 0"},
 		{`"replicas":0,"strategy":{"rollingUpdate":{"maxUnavailable":"100%","maxSurge":"1%"}}`, " 0", " 0"},
 		{`"replicas":3,"strategy":{"rollingUpdate":{"maxUnavailable":"x%","maxSurge":"5"}}`, "", ""},
+		{`"replicas":-1,"strategy":{"rollingUpdate":{"maxUnavailable":"1%","maxSurge":"1%"}}`, " -1", " 0"},
+		{`"replicas":2147483647,"strategy":{"rollingUpdate":{"maxUnavailable":"100%","maxSurge":"99999999999%"}}`, " 2.147483647e+09", " 2.1474836469785252e+18"},
 		{`"replicas":3,"strategy":{"rollingUpdate":{}}`, "", ""},
 		{`"replicas":3,"strategy":{}`, "", ""},
 		{`"strategy":{"rollingUpdate":{"maxUnavailable":"25%","maxSurge":1}}`, "", ""},
@@ -76,13 +78,18 @@ func TestPercentagesOfRollOuts(t *testing.T) {
 }
 
 func TestWhatKubeStateMetricsPanicsOnIsSkipped(t *testing.T) {
-	renderer, _ := rendererOf(t, "deployments", everything)
-	out, err := renderer.Render(onTheWire(t, "deployments", []byte(`{"metadata":{"name":"d"},"spec":{}}`)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if out.Skipped == 0 || len(out.Text) == 0 {
-		t.Errorf("%d series are counted as skipped, %d bytes are left", out.Skipped, len(out.Text))
+	for resource, object := range map[string]string{
+		"deployments":    `{"metadata":{"name":"d"},"spec":{}}`,
+		"endpointslices": `{"metadata":{"name":"e"},"endpoints":[{"addresses":[],"hints":{"forZones":[{"name":"z"}]}}]}`,
+	} {
+		renderer, _ := rendererOf(t, resource, everything)
+		out, err := renderer.Render(onTheWire(t, resource, []byte(object)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if out.Skipped == 0 || len(out.Text) == 0 {
+			t.Errorf("%s: %d series are counted as skipped, %d bytes are left", resource, out.Skipped, len(out.Text))
+		}
 	}
 }
 
@@ -105,7 +112,7 @@ func TestObjectsOfTheWrongShapeAreErrors(t *testing.T) {
 	}
 }
 
-// FuzzRender gives any bytes to every kind: nothing may panic, and what is rendered must be whole lines.
+// FuzzRender gives any bytes to every kind: nothing may panic, and what is rendered must be whole lines, none of a series twice.
 func FuzzRender(f *testing.F) {
 	names := collector.Names(false)
 	for i, resource := range names {
@@ -127,6 +134,7 @@ func FuzzRender(f *testing.F) {
 		if len(out.Text) > 0 && out.Text[len(out.Text)-1] != '\n' || out.Ends[len(out.Ends)-1] != len(out.Text) {
 			t.Errorf("the text is not made of lines: %q", out.Text)
 		}
+		checkSaidOnce(t, out)
 		before := string(out.Text)
 		if again, err := renderers[int(kind)%len(renderers)].Render(raw); err != nil || string(again.Text) != before {
 			t.Errorf("the same object renders differently: %v", err)

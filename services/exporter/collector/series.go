@@ -41,9 +41,12 @@ func (s *Series) finish() {
 }
 
 func (s *Series) dropRepeated() {
-	var dropped int
-	s.text, dropped = s.lines.dropRepeated(s.text, len(s.family)+len("{")+len(s.identity))
-	s.skipped += dropped
+	s.lines.head = len(s.family) + len("{") + len(s.identity)
+	if !s.lines.distinct(s.text) {
+		var dropped int
+		s.text, dropped = s.lines.dropRepeated(s.text)
+		s.skipped += dropped
+	}
 }
 
 // Identify adds an identity label, which every series of the object carries.
@@ -84,25 +87,38 @@ func (s *Series) AddInt(value *int64, labels ...string) {
 
 // AddOneOf adds a series for each of the options: 1 for the one that value is, 0 for the others.
 func (s *Series) AddOneOf(value, label string, options ...string) {
-	for _, option := range options {
-		s.AddBool(value == option, label, option)
+	for i, option := range options {
+		b := appendLabel(s.open(), label, option)
+		v := 0.0
+		if value == option {
+			v = 1
+		}
+		if i == 0 {
+			s.close(b, v)
+		} else {
+			s.closeDistinct(b, v)
+		}
 	}
 }
 
 // AddCondition adds three series for a condition's status, with the labels given and behind them the status in lower
 // case under the name of statusLabel: 1 for the status it has, 0 for the others.
 func (s *Series) AddCondition(status, statusLabel string, labels ...string) {
-	for _, option := range conditionStatuses {
+	for i, option := range conditionStatuses {
 		b := s.open()
-		for i := 0; i+1 < len(labels); i += 2 {
-			b = appendLabel(b, labels[i], labels[i+1])
+		for j := 0; j+1 < len(labels); j += 2 {
+			b = appendLabel(b, labels[j], labels[j+1])
 		}
 		b = appendLabel(b, statusLabel, option.label)
 		v := 0.0
 		if status == option.status {
 			v = 1
 		}
-		s.close(b, v)
+		if i == 0 {
+			s.close(b, v)
+		} else {
+			s.closeDistinct(b, v)
+		}
 	}
 }
 
@@ -134,15 +150,26 @@ func (s *Series) fail(err error) {
 func (s *Series) open() []byte {
 	b := append(s.text, s.family...)
 	b = append(b, '{')
-	b = append(b, s.identity...)
-	s.lines.all = append(s.lines.all, line{own: len(b)})
-	return b
+	return append(b, s.identity...)
 }
 
+// close ends a line that may have the labels of one before it.
 func (s *Series) close(b []byte, value float64) {
-	b = append(b, '}', ' ')
-	b = AppendFloat(b, value)
-	s.text = append(b, '\n')
+	s.lines.all = append(s.lines.all, line{len(s.text), len(b)})
+	s.closeDistinct(b, value)
+}
+
+// closeDistinct ends a line that goes with the last one that was closed: it repeats another one just where that does.
+func (s *Series) closeDistinct(b []byte, value float64) {
+	switch value {
+	case 0:
+		s.text = append(b, "} 0\n"...)
+	case 1:
+		s.text = append(b, "} 1\n"...)
+	default:
+		b = AppendFloat(append(b, "} "...), value)
+		s.text = append(b, '\n')
+	}
 }
 
 func appendLabel(b []byte, name, value string) []byte {

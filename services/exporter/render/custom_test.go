@@ -72,7 +72,7 @@ kube_customresource_widget_size{customresource_group="example.com",customresourc
 kube_customresource_widget_size{customresource_group="example.com",customresource_kind="Gadget",customresource_version="v1"} 1
 `
 	const left = "left out 1 example.com/v2 Gadget, a kind that is not known\n" +
-		"left out 1 series that the objects do not say enough for\n" +
+		"left out 1 series that the objects do not say enough for, or say again\n" +
 		"left out 1 series of custom resources that another object has too; give them labels that tell the objects apart\n"
 	if code != 0 || errs != left || !strings.HasSuffix(out, want) || !strings.Contains(out, `kube_deployment_spec_replicas{namespace="shop",deployment="web"} 1`) {
 		t.Errorf("code %d, stderr\n%swant\n%sstdout\n%s", code, errs, left, out)

@@ -303,7 +303,7 @@ func (r *Renderer) LeftOut() []string {
 		lines = append(lines, fmt.Sprintf("left out %d %s", r.left[why], why))
 	}
 	if r.skipped > 0 {
-		lines = append(lines, fmt.Sprintf("left out %d series that the objects do not say enough for", r.skipped))
+		lines = append(lines, fmt.Sprintf("left out %d series that the objects do not say enough for, or say again", r.skipped))
 	}
 	if r.repeated > 0 {
 		lines = append(lines, fmt.Sprintf("left out %d series of custom resources that another object has too; give them labels that tell the objects apart", r.repeated))

@@ -136,7 +136,7 @@ metadata: {name: d, namespace: shop}
 	want := "left out 2 example.com/v1 Widget, a kind that is not known\n" +
 		"left out 1 nodes, which the flags leave out\n" +
 		"left out 1 pods in the namespace other, which the flags leave out\n" +
-		"left out 1 series that the objects do not say enough for\n"
+		"left out 1 series that the objects do not say enough for, or say again\n"
 	if code != 0 || errs != want {
 		t.Errorf("code %d, stderr:\n%s\nwant:\n%s", code, errs, want)
 	}

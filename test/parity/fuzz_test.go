@@ -75,19 +75,17 @@ func output(ctx context.Context, program string, stdin []byte, args ...string) (
 	return append(stdout.Bytes(), notes(stderr.String())...), nil
 }
 
-// notes carries what "exporter render" left out behind its exposition.
+// notes carries how many series "exporter render" left out behind its exposition: those that an object does not say enough
+// for, and those that it says again.
 func notes(stderr string) string {
-	var n int
-	for line := range strings.Lines(stderr) {
-		if count, ok := strings.CutSuffix(strings.TrimSpace(line), " series that the objects do not say enough for"); ok {
-			n, _ = strconv.Atoi(strings.TrimPrefix(count, "left out "))
-		}
-	}
-	if n == 0 {
+	m := leftOut.FindStringSubmatch(stderr)
+	if m == nil {
 		return ""
 	}
-	return fmt.Sprintf("%s%d\n", skippedMark, n)
+	return skippedMark + m[1] + "\n"
 }
+
+var leftOut = regexp.MustCompile(`(?m)^left out ([0-9]+) series that the objects do not say enough for, or say again$`)
 
 const skippedMark = "# skipped "
 
@@ -260,14 +258,22 @@ func (with *tools) judge(t *testing.T, resource string, objects [][]byte, differ
 		}
 		t.Errorf("%s: %d lines differ; of one object:\n\t%.1500s\n\t%.6000s", name, len(lines), strings.Join(of, "\n\t"), object)
 	}
-	counted := 0
+	counted, again, keys := 0, 0, map[string]bool{}
+	for line, n := range want {
+		key := line[:strings.LastIndexByte(line, ' ')]
+		if keys[key] {
+			again++
+		}
+		keys[key] = true
+		again += n - 1
+	}
 	for name, n := range panicked {
 		if !differences.calmed(name) {
 			counted += n
 		}
 	}
-	if skipped < counted {
-		t.Errorf("kube-state-metrics panics on %d families of these objects, but only %d series were counted as left out", counted, skipped)
+	if skipped < counted+again {
+		t.Errorf("kube-state-metrics panics on %d families of these objects and repeats %d series, but only %d were counted as left out", counted, again, skipped)
 	}
 	for _, problem := range scrape.Problems {
 		t.Errorf("not valid: %s", problem)

@@ -97,7 +97,10 @@ func (k *kubelets) get(ctx context.Context, u *url.URL, use func(body []byte) er
 
 	buffer := k.buffers.Get().(*[]byte)
 	defer k.recycle(buffer)
-	if *buffer, err = appendAll((*buffer)[:0], response.Body, k.limit); err != nil {
+	if *buffer, err = appendAll((*buffer)[:0], response.Body, k.limit); err == nil {
+		err = ctx.Err() // a body that ends because the time is over may look like a whole one
+	}
+	if err != nil {
 		return classify(ctx, fmt.Errorf("couldn't read the kubelet's answer, %d bytes of it came: %w", len(*buffer), err))
 	}
 	if int64(len(*buffer)) > k.limit {

@@ -223,12 +223,15 @@ func TestFailuresHaveTheirReason(t *testing.T) {
 		want    result
 		says    string
 	}{
-		"hangs":                       {handler: hang, want: resultTimeout, says: "--kubelet-request-timeout"},
-		"hangs before the handshake":  {address: plainServer(t, func(c net.Conn) { <-t.Context().Done(); c.Close() }), want: resultTimeout},
-		"one byte at a time":          {handler: trickle, want: resultTimeout, says: "bytes of it came"},
-		"resets":                      {handler: hijacked(reset), want: resultRead},
-		"resets before the handshake": {address: plainServer(t, reset), want: resultRead},
-		"closes":                      {handler: hijacked(func(c net.Conn) { c.Close() }), want: resultRead},
+		"hangs":                      {handler: hang, want: resultTimeout, says: "--kubelet-request-timeout"},
+		"hangs before the handshake": {address: plainServer(t, func(c net.Conn) { <-t.Context().Done(); c.Close() }), want: resultTimeout},
+		"one byte at a time":         {handler: trickle, want: resultTimeout, says: "bytes of it came"},
+		"resets":                     {handler: hijacked(reset), want: resultRead},
+		"resets before the handshake": {address: plainServer(t, func(c net.Conn) {
+			c.Read(make([]byte, 1)) // the client is connected for sure, and greets
+			reset(c)
+		}), want: resultRead},
+		"closes": {handler: hijacked(func(c net.Conn) { c.Close() }), want: resultRead},
 		"breaks off": {handler: hijacked(func(c net.Conn) {
 			io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nnode_cpu")
 			c.Close()

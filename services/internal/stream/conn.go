@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -85,6 +86,11 @@ func Connect(ctx context.Context, cfg ConnConfig) (*Conn, error) {
 	if url == "" {
 		url = nats.DefaultURL
 	}
+	if c.cfg.InProcess == nil {
+		if err := checkURLs(url); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrConfig, err)
+		}
+	}
 	c.nc, err = nats.Connect(url, options...)
 	if err != nil {
 		return nil, fmt.Errorf("%w: couldn't set up the connection to NATS at %q: %w", ErrConfig, url, err)
@@ -95,6 +101,23 @@ func Connect(ctx context.Context, cfg ConnConfig) (*Conn, error) {
 		return nil, fmt.Errorf("%w: couldn't set up JetStream: %w", ErrConfig, err)
 	}
 	return c, nil
+}
+
+// checkURLs refuses what the client library would try for ever: a scheme that it doesn't know is plain TCP to it.
+func checkURLs(list string) error {
+	for _, one := range strings.Split(list, ",") {
+		one = strings.TrimSpace(one)
+		scheme, _, found := strings.Cut(one, "://")
+		if !found {
+			continue // host:port
+		}
+		switch strings.ToLower(scheme) {
+		case "nats", "tls", "ws", "wss":
+		default:
+			return fmt.Errorf("the address of NATS %q begins with %s://; use nats://host:4222, tls://, ws:// or wss://", one, scheme)
+		}
+	}
+	return nil
 }
 
 // options translates the configuration, checking what can be checked without a server.
@@ -296,13 +319,15 @@ func again(err error) bool {
 	return true
 }
 
+var errNotConnected = errors.New("there is no connection to NATS now")
+
 // explain adds to an error what it means where that is not obvious.
 func explain(err error) error {
 	switch {
 	case errors.Is(err, nats.ErrNoResponders), errors.Is(err, jetstream.ErrJetStreamNotEnabled):
 		return fmt.Errorf("no JetStream answers: it is not enabled (nats-server --jetstream), or has no leader yet: %w", err)
 	case errors.Is(err, nats.ErrReconnectBufExceeded):
-		return fmt.Errorf("there is no connection now: %w", err)
+		return errNotConnected // the library's own text speaks of a buffer that is of no use here
 	}
 	return err
 }

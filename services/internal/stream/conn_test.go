@@ -164,6 +164,7 @@ func TestConnConfig(t *testing.T) {
 		"a URL that is none":           {URL: "nats://[::1"},
 		"one of several that is none":  {URL: "nats://127.0.0.1:4222,nats://a b"},
 		"a port that is not a number":  {URL: "nats://127.0.0.1:port"},
+		"a scheme that is not of NATS": {URL: "http://127.0.0.1:4222"},
 		"credentials that can't parse": {Creds: file},
 	} {
 		c, err := stream.Connect(t.Context(), cfg)

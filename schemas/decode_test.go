@@ -22,14 +22,14 @@ func TestVersion(t *testing.T) {
 		append([]byte{0x96, 2}, "anything"...), // of a shape that we cannot know
 	}
 	for _, raw := range later {
-		for _, m := range []message{&schemas.UsageSample{}, &schemas.ObjectChange{}, &schemas.Availability{}} {
+		for _, m := range []message{&schemas.UsageSample{}, &schemas.ObjectChange{}, &schemas.Availability{}, &schemas.ScrapeReport{}} {
 			if err := m.Unmarshal(raw); !errors.Is(err, schemas.ErrVersion) || errors.Is(err, schemas.ErrMalformed) {
 				t.Errorf("%T of %x gives %v, want ErrVersion", m, raw, err)
 			}
 		}
 	}
 	for _, raw := range [][]byte{nil, {}, {0x90}, {1}, {0xc0}, {0x80}, {0x91, 0xff}, {0x91, 0xa1, '1'}, {0x91, 0xc0}, {0x91, 1}, {0xc1}} {
-		for _, m := range []message{&schemas.UsageSample{}, &schemas.ObjectChange{}, &schemas.Availability{}} {
+		for _, m := range []message{&schemas.UsageSample{}, &schemas.ObjectChange{}, &schemas.Availability{}, &schemas.ScrapeReport{}} {
 			if err := m.Unmarshal(raw); !errors.Is(err, schemas.ErrMalformed) {
 				t.Errorf("%T of %x gives %v, want ErrMalformed", m, raw, err)
 			}
@@ -133,6 +133,10 @@ func hugeClaims() map[string]func() (message, []byte) {
 	availability := func(b ...byte) func() (message, []byte) {
 		return func() (message, []byte) { return &schemas.Availability{}, b }
 	}
+	scrape := func(b ...byte) func() (message, []byte) {
+		return func() (message, []byte) { return &schemas.ScrapeReport{}, b }
+	}
+	report := []byte{0x9d, 1, 0xa0, 0xa0, 0, 0, 0xa0, 0xa0, 0xa0, 0, 0, 0}
 	envelope := []byte{0x9d, 1, 1, 0xa0, 0xa0, 0xa0, 0xa0, 0xa0, 0xa0, 0xa0, 0xa0, 0}
 	return map[string]func() (message, []byte){
 		"message":       usage(0xdd, 0xff, 0xff, 0xff, 0xff, 1),
@@ -143,9 +147,13 @@ func hugeClaims() map[string]func() (message, []byte) {
 		"pod":           usage(0x96, 1, 0xa0, 0, 0, 0xc0, 0x91, 0xdd, 0xff, 0xff, 0xff, 0xff),
 		"pod name":      usage(0x96, 1, 0xa0, 0, 0, 0xc0, 0x91, 0x95, 0xa0, 0xdb, 0xff, 0xff, 0xff, 0xff, 0xa0),
 		"containers":    usage(0x96, 1, 0xa0, 0, 0, 0xc0, 0x91, 0x95, 0xa0, 0xa0, 0xa0, 0xdd, 0xff, 0xff, 0xff, 0xff),
-		"trailing":      usage(0x97, 1, 0xa0, 0, 0, 0xc0, 0x90, 0xdf, 0xff, 0xff, 0xff, 0xff),
-		"trailing blob": usage(0x97, 1, 0xa0, 0, 0, 0xc0, 0x90, 0xc6, 0xff, 0xff, 0xff, 0xff),
-		"trailing ext":  usage(0x97, 1, 0xa0, 0, 0, 0xc0, 0x90, 0xc9, 0xff, 0xff, 0xff, 0xff, 1),
+		"interfaces":    usage(0x97, 1, 0xa0, 0, 0, 0xc0, 0x90, 0x92, 0, 0xdd, 0xff, 0xff, 0xff, 0xff),
+		"filesystem":    usage(0x98, 1, 0xa0, 0, 0, 0xc0, 0x90, 0xc0, 0xdd, 0xff, 0xff, 0xff, 0xff, 0),
+		"pressure":      usage(0x96, 1, 0xa0, 0, 0, 0x9f, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xdd, 0xff, 0xff, 0xff, 0xff, 0),
+		"volumes":       usage(0x96, 1, 0xa0, 0, 0, 0xc0, 0x91, 0x97, 0xa0, 0xa0, 0xa0, 0x90, 0xc0, 0xc0, 0xdd, 0xff, 0xff, 0xff, 0xff),
+		"trailing":      usage(0x9b, 1, 0xa0, 0, 0, 0xc0, 0x90, 0xc0, 0xc0, 0xc0, 0xc0, 0xdf, 0xff, 0xff, 0xff, 0xff),
+		"trailing blob": usage(0x9b, 1, 0xa0, 0, 0, 0xc0, 0x90, 0xc0, 0xc0, 0xc0, 0xc0, 0xc6, 0xff, 0xff, 0xff, 0xff),
+		"trailing ext":  usage(0x9b, 1, 0xa0, 0, 0, 0xc0, 0x90, 0xc0, 0xc0, 0xc0, 0xc0, 0xc9, 0xff, 0xff, 0xff, 0xff, 1),
 		"change":        object(0xdd, 0xff, 0xff, 0xff, 0xff, 1),
 		"object":        object(append(envelope[:12:12], 0xdf, 0xff, 0xff, 0xff, 0xff)...),
 		"in an object":  object(append(envelope[:12:12], 0x81, 0xa0, 0xdd, 0xff, 0xff, 0xff, 0xff)...),
@@ -153,6 +161,9 @@ func hugeClaims() map[string]func() (message, []byte) {
 		"kinds":         availability(0x93, 1, 0, 0xdd, 0xff, 0xff, 0xff, 0xff),
 		"kind":          availability(0x93, 1, 0, 0x91, 0xdd, 0xff, 0xff, 0xff, 0xff, 0),
 		"a reason":      availability(0x93, 1, 0, 0x91, 0x94, 0xa0, 0xa0, 0xdb, 0xff, 0xff, 0xff, 0xff, 'a', 0),
+		"an error":      scrape(append(report[:6:6], 0xa0, 0xdb, 0xff, 0xff, 0xff, 0xff, 'a')...),
+		"dropped usage": scrape(append(report[:12:12], 0xdd, 0xff, 0xff, 0xff, 0xff)...),
+		"one of them":   scrape(append(report[:12:12], 0x91, 0xdd, 0xff, 0xff, 0xff, 0xff, 0xa0)...),
 		"dropped name":  object(append(envelope[:12:12], 0x80, 0x91, 0xdb, 0xff, 0xff, 0xff, 0xff)...),
 	}
 }
@@ -203,9 +214,25 @@ func TestMemoryInProportion(t *testing.T) {
 	if n := allocated(func() { failed = a.Unmarshal(kinds) }); n > 20*size || failed != nil {
 		t.Errorf("kinds: %d bytes for a message of %d, %v", n, len(kinds), failed)
 	}
-	nested := append([]byte{0x97, 1, 0xa0, 0, 0, 0xc0, 0x90}, bytes.Repeat([]byte{0x91}, size)...)
+	dropped := wire.AppendArrayLen([]byte{0x9d, 1, 0xa0, 0xa0, 0, 0, 0xa0, 0xa0, 0xa0, 0, 0, 0}, size/5)
+	dropped = append(dropped, bytes.Repeat([]byte{0x94, 0xa0, 0xa0, 0xa0, 0xa0}, size/5)...)
+	dropped = append(dropped, 0)
+	var r schemas.ScrapeReport
+	if n := allocated(func() { failed = r.Unmarshal(dropped) }); n > 20*size || failed != nil {
+		t.Errorf("dropped: %d bytes for a message of %d, %v", n, len(dropped), failed)
+	}
+	interfaces := wire.AppendArrayLen([]byte{0x97, 1, 0xa0, 0, 0, 0xc0, 0x90, 0x92, 0}, size/6)
+	interfaces = append(interfaces, bytes.Repeat([]byte{0x95, 0xa0, 0xc0, 0xc0, 0xc0, 0xc0}, size/6)...)
+	volumes := wire.AppendArrayLen(append(bytes.Clone(head), 0x91, 0x97, 0xa0, 0xa0, 0xa0, 0x90, 0xc0, 0xc0), size/6)
+	volumes = append(volumes, bytes.Repeat([]byte{0x95, 0xa0, 0xa0, 0xa0, 0xc0, 0xc0}, size/6)...)
+	disks := wire.AppendArrayLen(append(bytes.Clone(head), 0x91, 0x94, 0xa0, 0xa0, 0xa0), size/19)
+	disks = append(disks, bytes.Repeat([]byte{0x93, 0xa0, 0x98, 0, 0, 0, 0, 0, 0, 0, 0, 0x97, 0, 0xc0, 0xc0, 0xc0, 0xc0, 0xc0, 0xc0}, size/19)...)
+	pressed := wire.AppendArrayLen(append(bytes.Clone(head), 0x91, 0x94, 0xa0, 0xa0, 0xa0), size/25)
+	pressed = append(pressed, bytes.Repeat([]byte{0x92, 0xa0, 0x9f, 0, 0, 0, 0, 0, 0, 0, 0, 0xc0, 0xc0, 0xc0, 0xc0, 0xc0, 0xc0, 0x96, 0, 0, 0, 0, 0, 0}, size/25)...)
+	nested := append([]byte{0x9b, 1, 0xa0, 0, 0, 0xc0, 0x90, 0xc0, 0xc0, 0xc0, 0xc0}, bytes.Repeat([]byte{0x91}, size)...)
 	nested = append(nested, 0xc0)
-	for name, raw := range map[string][]byte{"pods": pods, "containers": containers, "a million arrays in one another": nested} {
+	for name, raw := range map[string][]byte{"pods": pods, "containers": containers, "interfaces": interfaces, "volumes": volumes,
+		"filesystems": disks, "pressures": pressed, "a million arrays in one another": nested} {
 		var s schemas.UsageSample
 		var err error
 		if n := allocated(func() { err = s.Unmarshal(raw) }); n > 20*size {

@@ -1,6 +1,7 @@
 // Package schemas is the vocabulary of Headwater: the subjects and the messages that travel on them.
 //
 //	k8s.v1.<cluster>.usage.<node>                                 -> UsageSample, newest wins
+//	k8s.v1.<cluster>.scrape.<node>                                -> ScrapeReport, newest wins
 //	k8s.v1.<cluster>.object.<group>.<resource>.<namespace>.<name> -> ObjectChange, the object as it is now, or deleted
 //	k8s.v1.<cluster>.snapshot.availability                        -> Availability, newest wins
 //

@@ -49,6 +49,32 @@ func Example_usage() {
 	// node-1.internal: shop/web-0/server uses 12m CPU, 50 MiB
 }
 
+// A scrape report tells why a node, or a pod, has no usage at the moment.
+func Example_scrape() {
+	report := schemas.ScrapeReport{
+		Node: "node-1.internal", Ingester: "ingest-0", Result: schemas.ScrapeSuccess,
+		Dropped: []schemas.DroppedUsage{{Namespace: "shop", Pod: "web-0", Container: "server", Reason: "pod_container_without_cpu"}},
+	}
+	subject := schemas.ScrapeSubject{Cluster: "prod", Node: report.Node}.String()
+	payload := report.Marshal()
+
+	var got schemas.ScrapeReport // of whoever has subscribed to schemas.AllScrapes("prod")
+	if err := got.Unmarshal(payload); err != nil {
+		fmt.Println("count it, skip it:", err)
+		return
+	}
+	fmt.Println(subject)
+	if got.Result != schemas.ScrapeSuccess {
+		fmt.Printf("%s could not be read %d times in a row: %s\n", got.Node, got.Failures, got.Error)
+	}
+	for _, d := range got.Dropped {
+		fmt.Printf("%s/%s has no usage because of its container %s: %s\n", d.Namespace, d.Pod, d.Container, d.Reason)
+	}
+	// Output:
+	// k8s.v1.prod.scrape.node-1_internal
+	// shop/web-0 has no usage because of its container server: pod_container_without_cpu
+}
+
 // An object's change: the envelope is decoded, of the object only what is wanted, the rest is skipped.
 func Example_object() {
 	object := wire.AppendMapLen(nil, 2)

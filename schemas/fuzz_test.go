@@ -71,6 +71,15 @@ func FuzzObjectDecode(f *testing.F) {
 	})
 }
 
+func FuzzScrapeDecode(f *testing.F) {
+	seeds(f)
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		used := &schemas.ScrapeReport{Node: "n", Ingester: "i", Time: 1, Duration: 2, Result: "timeout", Error: "e", URL: "u", Failures: 3,
+			LastSuccess: 4, Next: 5, Dropped: []schemas.DroppedUsage{{Namespace: "s", Pod: "p", Container: "c", Reason: "r"}}, More: 6}
+		check(t, raw, &schemas.ScrapeReport{}, &schemas.ScrapeReport{}, used)
+	})
+}
+
 func FuzzAvailabilityDecode(f *testing.F) {
 	seeds(f)
 	f.Fuzz(func(t *testing.T, raw []byte) {

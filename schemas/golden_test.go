@@ -30,6 +30,7 @@ var (
 	_ message = (*schemas.UsageSample)(nil)
 	_ message = (*schemas.ObjectChange)(nil)
 	_ message = (*schemas.Availability)(nil)
+	_ message = (*schemas.ScrapeReport)(nil)
 )
 
 // golden is one message of testdata/v1: its bytes in <name>.msgpack, a readable dump in <name>.txt.
@@ -60,6 +61,15 @@ func goldens() []golden {
 	swap.Extra = &schemas.Extra{SwapUsage: optional(0)}
 	faults := container
 	faults.Extra = &schemas.Extra{RSS: optional(40_000_000), MajorPageFaults: optional(7)}
+	pressed := container
+	pressed.Extra = &schemas.Extra{RSS: optional(3), Pressure: &schemas.Pressure{CPUWaiting: optional(35_232_438_000), CPUStalled: optional(0), IOStalled: optional(1<<64 - 1)}}
+	eth := []schemas.InterfaceUsage{
+		{Name: "eth0", ReceivedBytes: optional(123_456_789_012), ReceiveErrors: optional(0), TransmittedBytes: optional(98_765), TransmitErrors: optional(2)},
+		{Name: "eth1", TransmittedBytes: optional(1)},
+	}
+	disk := &schemas.Filesystem{Time: goldenTime - 3_000_000_000, Used: optional(4096), Capacity: optional(100 << 30), Available: optional(60 << 30),
+		Inodes: optional(6_553_600), InodesUsed: optional(12), InodesFree: optional(6_000_000)}
+	part := &schemas.Filesystem{Time: goldenTime, Capacity: optional(1 << 40)}
 	all := container
 	all.Extra = &schemas.Extra{SwapUsage: optional(4096), SwapLimit: optional(1 << 40), RSS: optional(1), Usage: optional(200),
 		PageFaults: optional(70_000), MajorPageFaults: optional(1<<64 - 1)}
@@ -83,6 +93,21 @@ func goldens() []golden {
 		{Group: "stable.example.com", Resource: "foos.v1beta1", Reason: schemas.NotFoundReason, Since: goldenTime},
 		{Group: "apps", Resource: "deployments", Reason: schemas.PendingReason},
 	}}
+	unread := &schemas.ScrapeReport{
+		Node: "ip-10-1-2-3.eu-west-1.compute.internal", Ingester: "ingest-7c5d9-x2x4v", Time: goldenTime, Duration: 10_000_123_456,
+		Result: "timeout", Error: "couldn't ask the kubelet: it didn't answer in 10s; see --kubelet-request-timeout",
+		URL: "https://10.1.2.3:10250/metrics/resource", Failures: 3, LastSuccess: goldenTime - 45_000_000_000, Next: goldenTime + 15_000_000_000,
+	}
+	unpublished := &schemas.ScrapeReport{
+		Node: "n", Ingester: "ingest-0", Time: goldenTime, Duration: 4_000_000, Result: schemas.ScrapeSuccess,
+		URL: "https://10.1.2.3:10250/metrics/resource", LastSuccess: goldenTime, Next: goldenTime + 15_000_000_000,
+		Dropped: []schemas.DroppedUsage{
+			{Reason: "node_without_cpu"},
+			{Namespace: "shop", Pod: "web-0", Container: "server", Reason: "pod_container_without_memory"},
+			{Namespace: "shop", Pod: "web-1", Reason: "message_too_large"},
+		},
+		More: 48_000,
+	}
 	return []golden{
 		{name: "usage-full", value: &schemas.UsageSample{
 			Node: "ip-10-1-2-3.eu-west-1.compute.internal", Time: goldenTime, Duration: 12_345_678, Point: node,
@@ -101,7 +126,10 @@ func goldens() []golden {
 			Pods: extremePods(extremes)}},
 		{name: "usage-from-a-later-writer", raw: laterUsage(container), value: &schemas.UsageSample{
 			Node: "later", Time: goldenTime, Duration: 1, Point: &container, Pods: []schemas.PodUsage{
-				{Namespace: "shop", Name: "web-0", Containers: []schemas.ContainerUsage{{Name: "server", Point: all}}, Point: &container}}}},
+				{Namespace: "shop", Name: "web-0", Containers: []schemas.ContainerUsage{
+					{Name: "server", Point: all, Extra: &schemas.ContainerExtra{Logs: &schemas.Filesystem{Time: goldenTime}}}}, Point: &container,
+					Extra: &schemas.PodExtra{Network: &schemas.Network{Time: goldenTime, Interfaces: []schemas.InterfaceUsage{{Name: "eth0"}}},
+						Volumes: []schemas.VolumeUsage{{Name: "data", ClaimNamespace: "shop", Claim: "claim"}}}}}}},
 		{name: "usage-from-a-terse-writer", raw: terseUsage(container), value: &schemas.UsageSample{
 			Node: "terse", Time: goldenTime, Duration: 1, Pods: []schemas.PodUsage{
 				{Namespace: "shop", Name: "web-0", Containers: []schemas.ContainerUsage{{Name: "server", Point: container}}}, {Namespace: "shop", Name: "web-1"}}}},
@@ -115,6 +143,30 @@ func goldens() []golden {
 		{name: "availability-empty", value: &schemas.Availability{Time: goldenTime}},
 		{name: "availability-from-a-later-writer", raw: laterAvailability(available), value: available},
 		{name: "availability-from-a-terse-writer", raw: []byte{0x93, 1, 0xd2, 0, 0, 0, 7, 0xc0}, value: &schemas.Availability{Time: 7}},
+		{name: "scrape-failed", value: unread},
+		{name: "scrape-dropped", value: unpublished},
+		{name: "scrape-empty", value: &schemas.ScrapeReport{}},
+		{name: "scrape-from-a-later-writer", raw: laterScrape(unpublished), value: unpublished},
+		{name: "scrape-from-a-terse-writer", raw: terseScrape(unread), value: unread},
+		{name: "usage-rich", value: &schemas.UsageSample{
+			Node: "ip-10-1-2-3.eu-west-1.compute.internal", Time: goldenTime, Duration: 12_345_678, Point: &pressed,
+			Pods: []schemas.PodUsage{
+				{Namespace: "shop", Name: "db-0", UID: "0a1b2c3d-1234-4e5f-8a9b-0c1d2e3f4567", Point: &pressed,
+					Containers: []schemas.ContainerUsage{
+						{Name: "server", Point: pressed, Extra: &schemas.ContainerExtra{Rootfs: disk, Logs: part}},
+						{Name: "proxy", Point: all, Extra: &schemas.ContainerExtra{Logs: part}},
+						{Name: "quiet", Point: swap}},
+					Extra: &schemas.PodExtra{Network: &schemas.Network{Time: goldenTime - 4_000_000_000, Interfaces: eth},
+						Volumes: []schemas.VolumeUsage{
+							{Name: "data", ClaimNamespace: "shop", Claim: "data-db-0", Filesystem: disk, Abnormal: optional(0)},
+							{Name: "backup", ClaimNamespace: "shop", Claim: "backup"}},
+						Ephemeral: part, Processes: optional(7)}},
+				{Namespace: "shop", Name: "web-0", Containers: []schemas.ContainerUsage{{Name: "server", Point: container, Extra: &schemas.ContainerExtra{Rootfs: disk}}},
+					Extra: &schemas.PodExtra{Processes: optional(1)}},
+				{Namespace: "shop", Name: "plain", Containers: []schemas.ContainerUsage{{Name: "server", Point: container}}},
+			},
+			Extra: &schemas.NodeExtra{Network: &schemas.Network{Time: goldenTime, Interfaces: eth[1:]}, Containers: disk},
+		}},
 	}
 }
 
@@ -133,6 +185,27 @@ func laterAvailability(a *schemas.Availability) []byte {
 		b = wire.AppendMapLen(b, 0)
 	}
 	return append(b, 0xc3, 0x91, 0xc0)
+}
+
+// laterScrape is the report by a writer that knows a field more of what was dropped, and two of the whole.
+func laterScrape(s *schemas.ScrapeReport) []byte {
+	raw := s.Marshal()
+	last := s.Dropped[len(s.Dropped)-1].Reason
+	at := bytes.LastIndex(raw, []byte(last)) + len(last)
+	b := append(bytes.Clone(raw[:at]), 0x81, 0xa1, 'x', 0xc0)
+	b = append(append(b, raw[at:]...), 0x91, 0xc3, 0xc0)
+	b[0] += 2
+	b[bytes.LastIndex(b, wire.AppendString([]byte{0x94}, s.Dropped[2].Namespace))]++
+	return b
+}
+
+// terseScrape is the report, which has dropped nothing, by a writer that leaves position 12 out.
+func terseScrape(s *schemas.ScrapeReport) []byte {
+	b := s.Marshal()
+	b[0]--
+	b[1] = 0xd0 // the version in two bytes
+	b = append([]byte{b[0], b[1], 1}, b[2:]...)
+	return append(b[:len(b)-2], 0xc0)
 }
 
 // extremePods are 20 pods, more than the short form of an array takes.
@@ -172,7 +245,7 @@ func podObject() []byte {
 // laterUsage is a message of version 1 by a writer that knows more fields than this code: one more at the end of every array.
 func laterUsage(p schemas.Point) []byte {
 	point := func(b []byte, extra ...uint64) []byte {
-		b = wire.AppendArrayLen(b, 8+6+2)
+		b = wire.AppendArrayLen(b, 8+6+1+2)
 		for _, v := range []int64{p.Time, p.CPUTime - p.Time, p.MemoryTime - p.Time, p.Start, int64(p.CPU), int64(p.Memory), int64(p.Rate), p.Window} {
 			b = wire.AppendInt(b, v)
 		}
@@ -183,28 +256,46 @@ func laterUsage(p schemas.Point) []byte {
 				b = wire.AppendNil(b)
 			}
 		}
+		b = wire.AppendNil(b) // the pressure
 		b = wire.AppendMapLen(b, 1)
-		b = wire.AppendFloat(wire.AppendString(b, "pressure"), 0.25)
+		b = wire.AppendFloat(wire.AppendString(b, "temperature"), 0.25)
 		return wire.AppendBool(b, false)
 	}
-	b := wire.AppendArrayLen(nil, 7)
+	nils := func(b []byte, n int) []byte { return append(b, bytes.Repeat([]byte{0xc0}, n)...) }
+	filesystem := func(b []byte) []byte {
+		b = wire.AppendInt(wire.AppendArrayLen(b, 7+1), goldenTime)
+		return wire.AppendBool(nils(b, 6), true)
+	}
+	b := wire.AppendArrayLen(nil, 6+4+1)
 	b = wire.AppendInt(b, 1)
 	b = wire.AppendString(b, "later")
 	b = wire.AppendInt(b, goldenTime)
 	b = wire.AppendInt(b, 1)
 	b = point(b)
 	b = wire.AppendArrayLen(b, 1)
-	b = wire.AppendArrayLen(b, 6)
+	b = wire.AppendArrayLen(b, 5+4+1)
 	b = wire.AppendString(b, "shop")
 	b = wire.AppendString(b, "web-0")
 	b = wire.AppendString(b, "")
 	b = wire.AppendArrayLen(b, 1)
-	b = wire.AppendArrayLen(b, 3)
+	b = wire.AppendArrayLen(b, 2+2+1)
 	b = wire.AppendString(b, "server")
 	b = point(b, 4096, 1<<40, 1, 200, 70_000, 1<<64-1)
+	b = nils(b, 1)
+	b = filesystem(b)
 	b = wire.AppendBytes(b, []byte{1, 2, 3})
 	b = point(b)
+	b = wire.AppendInt(wire.AppendArrayLen(b, 2+1), goldenTime) // the network
+	b = wire.AppendString(wire.AppendArrayLen(wire.AppendArrayLen(b, 1), 5+1), "eth0")
+	b = append(nils(b, 4), 0x90, 0xc3)
+	b = wire.AppendArrayLen(wire.AppendArrayLen(b, 1), 5+1) // the volumes
+	for _, s := range []string{"data", "shop", "claim"} {
+		b = wire.AppendString(b, s)
+	}
+	b = append(nils(b, 2), 0xa1, 'x')
+	b = nils(b, 2)
 	b = append(b, 0xd4, 5, 0) // an extension of one byte
+	b = nils(b, 4)
 	return wire.AppendArrayLen(b, 0)
 }
 

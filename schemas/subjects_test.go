@@ -18,6 +18,10 @@ type vectors struct {
 		Subject string
 		schemas.UsageSubject
 	}
+	Scrape []struct {
+		Subject string
+		schemas.ScrapeSubject
+	}
 	Object []struct {
 		Subject string
 		schemas.ObjectSubject
@@ -40,7 +44,7 @@ func readVectors(t testing.TB) vectors {
 	if err := json.Unmarshal(raw, &v); err != nil {
 		t.Fatal(err)
 	}
-	if len(v.Tokens) == 0 || len(v.BadTokens) == 0 || len(v.Usage) == 0 || len(v.Object) == 0 || len(v.Snapshot) == 0 || len(v.Bad) == 0 || len(v.Wildcards) == 0 {
+	if len(v.Tokens) == 0 || len(v.BadTokens) == 0 || len(v.Usage) == 0 || len(v.Scrape) == 0 || len(v.Object) == 0 || len(v.Snapshot) == 0 || len(v.Bad) == 0 || len(v.Wildcards) == 0 {
 		t.Fatal("testdata/subjects.json lacks vectors of some kind")
 	}
 	return v
@@ -81,6 +85,14 @@ func TestSubjects(t *testing.T) {
 			t.Errorf("%q is %+v, %v, want %+v", c.Subject, got, err, c.UsageSubject)
 		}
 	}
+	for _, c := range v.Scrape {
+		if got := c.ScrapeSubject.String(); got != c.Subject {
+			t.Errorf("%+v is %q, want %q", c.ScrapeSubject, got, c.Subject)
+		}
+		if got, err := schemas.ParseScrapeSubject(c.Subject); err != nil || got != c.ScrapeSubject {
+			t.Errorf("%q is %+v, %v, want %+v", c.Subject, got, err, c.ScrapeSubject)
+		}
+	}
 	for _, c := range v.Object {
 		if got := c.ObjectSubject.String(); got != c.Subject {
 			t.Errorf("%+v is %q, want %q", c.ObjectSubject, got, c.Subject)
@@ -109,6 +121,16 @@ func TestSubjects(t *testing.T) {
 		}
 	}
 	// A subject of one family is none of another.
+	for _, c := range v.Scrape {
+		if _, err := schemas.ParseUsageSubject(c.Subject); !errors.Is(err, schemas.ErrSubject) {
+			t.Errorf("%q was read as a subject of usage: %v", c.Subject, err)
+		}
+	}
+	for _, c := range v.Usage {
+		if _, err := schemas.ParseScrapeSubject(c.Subject); !errors.Is(err, schemas.ErrSubject) {
+			t.Errorf("%q was read as a subject of scrape reports: %v", c.Subject, err)
+		}
+	}
 	for _, c := range v.Object {
 		if _, err := schemas.ParseUsageSubject(c.Subject); !errors.Is(err, schemas.ErrSubject) {
 			t.Errorf("%q was read as a subject of usage: %v", c.Subject, err)
@@ -119,9 +141,10 @@ func TestSubjects(t *testing.T) {
 // parseErrors is what each parser says about a subject.
 func parseErrors(subject string) map[string]error {
 	_, usage := schemas.ParseUsageSubject(subject)
+	_, scrape := schemas.ParseScrapeSubject(subject)
 	_, object := schemas.ParseObjectSubject(subject)
 	_, snapshot := schemas.ParseSnapshotSubject(subject)
-	return map[string]error{"usage": usage, "an object": object, "a snapshot": snapshot}
+	return map[string]error{"usage": usage, "a scrape report": scrape, "an object": object, "a snapshot": snapshot}
 }
 
 func TestWildcards(t *testing.T) {
@@ -133,6 +156,7 @@ func TestWildcards(t *testing.T) {
 	for of, got := range map[string]string{
 		"everything of a cluster":            schemas.AllOf("prod"),
 		"the usage of every node":            schemas.AllUsage("prod"),
+		"the scrape report of every node":    schemas.AllScrapes("prod"),
 		"every object":                       schemas.AllObjects("prod"),
 		"every pod":                          schemas.ObjectsOfResource("prod", "", "pods"),
 		"every object of the namespace shop": schemas.ObjectsOfNamespace("prod", "shop"),
@@ -195,6 +219,9 @@ func TestSpecTables(t *testing.T) {
 	for _, c := range v.Usage {
 		has(c.Subject)
 	}
+	for _, c := range v.Scrape {
+		has(c.Subject)
+	}
 	for _, c := range v.Object {
 		has(c.Subject)
 	}
@@ -222,6 +249,9 @@ func FuzzSubject(f *testing.F) {
 			}
 		}
 		if s, err := schemas.ParseUsageSubject(subject); err == nil && s.String() != subject {
+			t.Errorf("%q is %+v, which is %q", subject, s, s.String())
+		}
+		if s, err := schemas.ParseScrapeSubject(subject); err == nil && s.String() != subject {
 			t.Errorf("%q is %+v, which is %q", subject, s, s.String())
 		}
 		if s, err := schemas.ParseSnapshotSubject(subject); err == nil && s.String() != subject {

@@ -4,32 +4,39 @@ import "math"
 
 // UsageSample is what one scrape of one node's kubelet said: one message per node and scrape.
 //
-// Wire: [version, node, time, duration, point|nil, [pod...]], see SPEC.md.
+// Wire: [version, node, time, duration, point|nil, [pod...], optional...], see SPEC.md; the optional fields are those of
+// NodeExtra, written up to the last one that is set.
 type UsageSample struct {
 	Node     string     // name of the Node object
 	Time     int64      // when the request was sent, Unix nanoseconds
 	Duration int64      // how long the scrape took, nanoseconds
 	Point    *Point     // the node's own usage; nil where the kubelet gave none that is usable
 	Pods     []PodUsage // in the kubelet's order
+
+	Extra *NodeExtra // nil where the source tells nothing of it
 }
 
 // PodUsage is one pod's part of a UsageSample.
 //
-// Wire: [namespace, name, uid, [container...], point|nil].
+// Wire: [namespace, name, uid, [container...], point|nil, optional...]; the optional fields are those of PodExtra.
 type PodUsage struct {
 	Namespace  string
 	Name       string
 	UID        string // "" where the source does not know it (the kubelet's resource endpoint does not)
 	Containers []ContainerUsage
 	Point      *Point // the pod's own cgroup, where the kubelet reports it; never the sum of the containers
+
+	Extra *PodExtra // nil where the source tells nothing of it
 }
 
 // ContainerUsage is one container's part of a PodUsage.
 //
-// Wire: [name, point].
+// Wire: [name, point, optional...]; the optional fields are those of ContainerExtra.
 type ContainerUsage struct {
 	Name  string
 	Point Point
+
+	Extra *ContainerExtra // nil where the source tells nothing of it
 }
 
 // Point is a reading of cumulative and instantaneous counters at one moment.
@@ -60,16 +67,6 @@ const NoRate = math.MaxUint64
 
 // HasRate tells whether Rate can be used.
 func (p *Point) HasRate() bool { return p.Window > 0 && p.Rate != NoRate }
-
-// Extra are the optional counters of a Point. Each is a trailing field of the wire array, in this order.
-type Extra struct {
-	SwapUsage       Optional // bytes
-	SwapLimit       Optional // bytes
-	RSS             Optional // bytes
-	Usage           Optional // memory in use with caches, bytes
-	PageFaults      Optional // cumulative count
-	MajorPageFaults Optional // cumulative count
-}
 
 // Optional is a number that may be absent.
 type Optional struct {

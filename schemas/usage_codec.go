@@ -12,7 +12,7 @@ const (
 	podFields       = 4 // the pod's own point may be missing
 	containerFields = 2
 	pointFields     = 8
-	extraFields     = 6 // optional, after pointFields
+	extraFields     = 6 // optional numbers, after pointFields; the pressure follows
 )
 
 // The fewest bytes that a pod and a container take, so that a claimed length can be checked before memory is taken.
@@ -38,7 +38,8 @@ func (s *UsageSample) Marshal() []byte {
 // AppendMsgpack appends the sample's message to b. Names that are not valid UTF-8, which Kubernetes does not admit, are
 // written with U+FFFD in the place of what is invalid.
 func (s *UsageSample) AppendMsgpack(b []byte) []byte {
-	b = wire.AppendArrayLen(b, usageFields)
+	extra := s.Extra.count()
+	b = wire.AppendArrayLen(b, usageFields+extra)
 	b = wire.AppendUint(b, Version)
 	b = appendName(b, s.Node)
 	b = wire.AppendInt(b, s.Time)
@@ -47,18 +48,29 @@ func (s *UsageSample) AppendMsgpack(b []byte) []byte {
 	b = wire.AppendArrayLen(b, len(s.Pods))
 	for i := range s.Pods {
 		p := &s.Pods[i]
-		b = wire.AppendArrayLen(b, podFields+1)
+		extra := p.Extra.count()
+		b = wire.AppendArrayLen(b, podFields+1+extra)
 		b = appendName(b, p.Namespace)
 		b = appendName(b, p.Name)
 		b = appendName(b, p.UID)
 		b = wire.AppendArrayLen(b, len(p.Containers))
 		for j := range p.Containers {
 			c := &p.Containers[j]
-			b = wire.AppendArrayLen(b, containerFields)
+			extra := c.Extra.count()
+			b = wire.AppendArrayLen(b, containerFields+extra)
 			b = appendName(b, c.Name)
 			b = appendPoint(b, &c.Point)
+			if extra > 0 {
+				b = appendContainerExtra(b, c.Extra, extra)
+			}
 		}
 		b = appendOptionalPoint(b, p.Point)
+		if extra > 0 {
+			b = appendPodExtra(b, p.Extra, extra)
+		}
+	}
+	if extra > 0 {
+		b = appendNodeExtra(b, s.Extra, extra)
 	}
 	return b
 }
@@ -71,7 +83,10 @@ func appendOptionalPoint(b []byte, p *Point) []byte {
 }
 
 func appendPoint(b []byte, p *Point) []byte {
-	extra := p.Extra.count()
+	extra := 0
+	if p.Extra != nil {
+		extra = p.Extra.count()
+	}
 	b = wire.AppendArrayLen(b, pointFields+extra)
 	b = wire.AppendInt(b, p.Time)
 	b = wire.AppendInt(b, p.CPUTime-p.Time)
@@ -83,8 +98,11 @@ func appendPoint(b []byte, p *Point) []byte {
 	b = wire.AppendInt(b, p.Window)
 	if extra > 0 {
 		fields := p.Extra.fields()
-		for _, o := range fields[:extra] {
+		for _, o := range fields[:min(extra, extraFields)] {
 			b = appendOptional(b, *o)
+		}
+		if extra > extraFields {
+			b = appendPressure(b, p.Extra.Pressure)
 		}
 	}
 	return b
@@ -104,8 +122,8 @@ func (e *Extra) fields() [extraFields]*Optional {
 
 // count is how many optional fields a point's array has: up to the last one that is set.
 func (e *Extra) count() int {
-	if e == nil {
-		return 0
+	if e.Pressure != nil && *e.Pressure != (Pressure{}) {
+		return extraFields + 1
 	}
 	n := 0
 	for i, o := range e.fields() {
@@ -122,8 +140,10 @@ func (e *Extra) count() int {
 // a few allocations, so whoever keeps a single one of them for long copies it.
 //
 // Errors wrap ErrVersion or ErrMalformed; s is then of no use except for another Unmarshal.
-func (s *UsageSample) Unmarshal(b []byte) error {
-	d := usageDecoder{names: names{r: wire.NewReader(b)}}
+func (s *UsageSample) Unmarshal(b []byte) error { return s.unmarshal(b, false) }
+
+func (s *UsageSample) unmarshal(b []byte, onlyPoints bool) error {
+	d := usageDecoder{names: names{r: wire.NewReader(b)}, rich: richDecoder{onlyPoints: onlyPoints}}
 	if err := d.sample(s); err != nil {
 		return fmt.Errorf("couldn't read a usage sample: %w", err)
 	}
@@ -136,6 +156,13 @@ type usageDecoder struct {
 	containers []ContainerUsage
 	points     []Point
 	extras     []Extra
+	rich       richDecoder
+	podsLeft   int // with the one at hand; 0 before the first
+}
+
+// containersLeft is about how many containers may still come: two in every other pod, and no more than there are bytes.
+func (d *usageDecoder) containersLeft() int {
+	return 1 + min(d.r.Len()/bytesPerContainer, d.podsLeft+d.podsLeft/2)
 }
 
 func (d *usageDecoder) sample(s *UsageSample) error {
@@ -175,10 +202,14 @@ func (d *usageDecoder) sample(s *UsageSample) error {
 		}
 		namespace = p.Namespace
 	}
-	return d.end(n - usageFields)
+	if err := d.nodeExtra(s, n-usageFields); err != nil {
+		return err
+	}
+	return d.end(0)
 }
 
 func (d *usageDecoder) pod(p *PodUsage, podsLeft int) error {
+	d.podsLeft = podsLeft
 	n, err := d.array(podFields)
 	if err != nil {
 		return err
@@ -203,13 +234,17 @@ func (d *usageDecoder) pod(p *PodUsage, podsLeft int) error {
 		}
 	}
 	if n == podFields {
-		p.Point = nil
+		p.Point, p.Extra = nil, nil
 		return nil
 	}
 	if p.Point, err = d.optionalPoint(p.Point, podsLeft); err != nil {
 		return err
 	}
-	return d.skip(n - podFields - 1)
+	if n == podFields+1 {
+		p.Extra = nil
+		return nil
+	}
+	return d.podExtra(p, n-podFields-1)
 }
 
 func (d *usageDecoder) container(c *ContainerUsage) error {
@@ -223,7 +258,11 @@ func (d *usageDecoder) container(c *ContainerUsage) error {
 	if err := d.point(&c.Point); err != nil {
 		return err
 	}
-	return d.skip(n - containerFields)
+	if n == containerFields {
+		c.Extra = nil
+		return nil
+	}
+	return d.containerExtra(c, n-containerFields)
 }
 
 // optionalPoint reads a point or nil into the memory of p, or into the current block, of which another n may want a part.
@@ -281,8 +320,9 @@ func (d *usageDecoder) point(p *Point) error {
 func (d *usageDecoder) extra(p *Point, n int) error {
 	e := p.Extra
 	if e == nil {
-		e = take(&d.extras, 1+d.r.Len()/bytesPerContainer)
+		e = take(&d.extras, d.podsLeft+d.containersLeft())
 	}
+	pressure := e.Pressure
 	*e = Extra{}
 	p.Extra = nil
 	fields := e.fields()
@@ -297,7 +337,17 @@ func (d *usageDecoder) extra(p *Point, n int) error {
 		*o = Optional{Value: v, Valid: true}
 		p.Extra = e
 	}
-	return d.skip(n - extraFields)
+	if n <= extraFields {
+		return nil
+	}
+	var err error
+	if e.Pressure, err = d.pressure(pressure); err != nil {
+		return err
+	}
+	if e.Pressure != nil {
+		p.Extra = e
+	}
+	return d.skip(n - extraFields - 1)
 }
 
 // takeContainers returns n containers in the memory of old, or in the current block.
@@ -306,7 +356,7 @@ func (d *usageDecoder) takeContainers(old []ContainerUsage, n int) []ContainerUs
 		return old[:n]
 	}
 	if n > len(d.containers) {
-		d.containers = make([]ContainerUsage, max(n, d.r.Len()/bytesPerContainer))
+		d.containers = make([]ContainerUsage, max(n, d.containersLeft()))
 	}
 	c := d.containers[:n:n]
 	d.containers = d.containers[n:]

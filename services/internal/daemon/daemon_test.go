@@ -134,6 +134,61 @@ func TestTheGuardKeepsMetricsAndProfilesButNotHealth(t *testing.T) {
 	}
 }
 
+// paged is a service with a page; it ends at once.
+type paged struct{ asked chan string }
+
+func (paged) Ready() error { return nil }
+func (p paged) Pages() map[string]http.Handler {
+	return map[string]http.Handler{"/debug/things": http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p.asked <- r.URL.RawQuery
+	})}
+}
+
+func (p paged) Run(ctx context.Context) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// capture is a guard that hands out what it serves, and shows pages to those alone who say please.
+type capture struct{ handlers chan http.Handler }
+
+func (capture) Protect(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Please") == "" {
+			w.WriteHeader(http.StatusForbidden)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (c capture) Serve(l net.Listener, s *http.Server) error {
+	c.handlers <- s.Handler
+	return s.Serve(l)
+}
+
+func TestAServicesPagesAreBehindTheGuard(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	service, guard, done := paged{make(chan string, 1)}, capture{make(chan http.Handler, 1)}, make(chan error, 1)
+	go func() {
+		done <- RunGuarded(ctx, service, "127.0.0.1:0", prometheus.NewRegistry(), guard, slog.New(slog.DiscardHandler))
+	}()
+	handler := <-guard.handlers
+	for _, please := range []string{"", "yes"} {
+		answer, r := httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/debug/things?x=1", nil)
+		r.Header.Set("Please", please)
+		handler.ServeHTTP(answer, r)
+		if want := map[string]int{"": 403, "yes": 200}[please]; answer.Code != want {
+			t.Errorf("please %q: %d, want %d", please, answer.Code, want)
+		}
+	}
+	if got := <-service.asked; got != "x=1" {
+		t.Errorf("the page was asked for %q", got)
+	}
+	cancel()
+	<-done
+}
+
 // unserving is a guard that can't serve.
 type unserving struct{ Open }
 

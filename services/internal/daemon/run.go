@@ -17,6 +17,13 @@ type Service interface {
 	Ready() error
 }
 
+// Paged is a Service that has pages of its own to show on the telemetry address, to those whom the guard lets through.
+type Paged interface {
+	Service
+	// Pages are the pages by their paths: "/debug/nodes". It is called once, before Run.
+	Pages() map[string]http.Handler
+}
+
 // Guard decides over which connections, and to whom, metrics and profiles are shown.
 type Guard interface {
 	// Protect lets requests through to next, or answers them itself.
@@ -44,7 +51,13 @@ func Run(ctx context.Context, service Service, telemetry string, gatherer promet
 // that the guard lets connect.
 func RunGuarded(ctx context.Context, service Service, telemetry string, gatherer prometheus.Gatherer, guard Guard, log *slog.Logger) error {
 	group, ctx := errgroup.WithContext(ctx)
-	wait, err := Serve(ctx, telemetry, "telemetry", TelemetryHandler(gatherer, service.Ready, guard), guard, log)
+	handler := telemetryHandler(gatherer, service.Ready, guard)
+	if paged, ok := service.(Paged); ok {
+		for path, page := range paged.Pages() {
+			handler.Handle(path, guard.Protect(page))
+		}
+	}
+	wait, err := Serve(ctx, telemetry, "telemetry", handler, guard, log)
 	if err != nil {
 		return err
 	}

@@ -33,6 +33,10 @@ func NewRegistry(service string) *prometheus.Registry {
 // TelemetryHandler serves /metrics (self-metrics) and /debug/pprof/ to those whom the guard lets through, and /livez and
 // /healthz (the process answers) and /readyz (200 when ready returns nil, else 503 with its text) to everyone.
 func TelemetryHandler(gatherer prometheus.Gatherer, ready func() error, guard Guard) http.Handler {
+	return telemetryHandler(gatherer, ready, guard)
+}
+
+func telemetryHandler(gatherer prometheus.Gatherer, ready func() error, guard Guard) *http.ServeMux {
 	mux := http.NewServeMux()
 	mux.Handle("/metrics", guard.Protect(promhttp.HandlerFor(gatherer, promhttp.HandlerOpts{EnableOpenMetrics: true})))
 	alive := func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") }

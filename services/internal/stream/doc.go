@@ -4,6 +4,8 @@
 //	K8S_<cluster>_SNAPSHOTS  the objects as of a position of the log, in chunks, committed by a manifest; SnapshotWriter
 //	K8S_<cluster>_USAGE      the last two usage samples of every node; UsagePublisher
 //
+// and a key-value bucket, K8S_<cluster>_<group>, for processes that divide work among them: Members.
+//
 // In flow encoded messages of package schemas with their subjects; the payloads are opaque here. Out flow Events, into a
 // Sink, by Replay: first the newest snapshot, then the log from there to a fence, then live.
 //
@@ -17,6 +19,8 @@
 //   - The position is the log's sequence: the same number means the same content in every consumer.
 //   - A log that was recreated, restored to an older state, or trimmed beyond a consumer's position is noticed. A new
 //     sink is built beside the old one, which stays in service until the new one is whole.
+//   - Of the members of a group each knows who they are, and stops to be one before another one may take its place
+//     (Members says how). No clocks are compared.
 //   - When NATS is away, at the start or later, nothing here fails: writers buffer up to a bound, readers wait.
 //
 // What is not: a snapshot is a shortcut, not the truth. Whatever is wrong with one (unknown version, another log's,

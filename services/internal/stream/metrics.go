@@ -154,8 +154,8 @@ func newUsageMetrics(reg prometheus.Registerer, stream string) *usageMetrics {
 		return prometheus.CounterOpts{Name: "headwater_stream_publish_" + name, Help: help, ConstLabels: labels}
 	}
 	return &usageMetrics{
-		published: register(reg, prometheus.NewCounter(opts("samples_total", "Samples that the stream has acknowledged."))),
-		errors:    register(reg, prometheus.NewCounterVec(opts("errors_total", "Attempts to store a sample that failed and are repeated, by the reason."), []string{"reason"})),
-		dropped:   register(reg, prometheus.NewCounterVec(opts("dropped_total", "Samples that were never stored, by the reason."), []string{"reason"})),
+		published: register(reg, prometheus.NewCounter(opts("samples_total", "Samples and scrape reports that the stream has acknowledged."))),
+		errors:    register(reg, prometheus.NewCounterVec(opts("errors_total", "Attempts to store a sample or report that failed and are repeated, by the reason."), []string{"reason"})),
+		dropped:   register(reg, prometheus.NewCounterVec(opts("dropped_total", "Samples and reports that were never stored, by the reason."), []string{"reason"})),
 	}
 }

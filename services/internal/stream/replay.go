@@ -67,8 +67,8 @@ type Replay struct {
 // NewReplay makes a reader of the log: the newest snapshot, the log from there, then live. Nothing happens before Run.
 func NewReplay(cfg ReplayConfig) (*Replay, error) { return newReplay(cfg, false) }
 
-// NewUsageReplay makes a reader of the usage stream: the last samples of every node, oldest first, then live. It is
-// whole when it has every node's newest sample.
+// NewUsageReplay makes a reader of the usage stream: the last samples and scrape reports of every node, oldest first, then
+// live. It is whole when it has every node's newest ones. Its sink tells them apart by IsUsage.
 func NewUsageReplay(cfg ReplayConfig) (*Replay, error) { return newReplay(cfg, true) }
 
 func newReplay(cfg ReplayConfig, usage bool) (*Replay, error) {
@@ -317,7 +317,7 @@ func (r *Replay) catchUpUsage(ctx context.Context, t *tail, sink Sink, fence uin
 // usageWhole tells whether a reader of the usage stream has everything, and where the stream ends.
 func (r *Replay) usageWhole(ctx context.Context, t *tail) (whole bool, last uint64, err error) {
 	for ; ; pause(ctx, 100*time.Millisecond, nil) {
-		m, err := t.conn.lastMessage(ctx, r.stream, schemas.AllUsage(r.cfg.Cluster))
+		m, err := t.conn.lastMessage(ctx, r.stream, schemas.AllOf(r.cfg.Cluster))
 		switch {
 		case err == nil:
 			return m.Sequence <= t.cursor, m.Sequence, nil

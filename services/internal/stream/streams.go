@@ -41,7 +41,7 @@ const (
 )
 
 // UsagePerNode is how many samples of each node the usage stream keeps: the newest, and the one before, so that a
-// reader can compute a rate itself, and so that a replay under writing misses no node.
+// reader can compute a rate itself, and so that a replay under writing misses no node. It keeps as many scrape reports.
 const UsagePerNode = 2
 
 var clusterName = regexp.MustCompile(`^[a-zA-Z0-9-]{1,63}$`)
@@ -123,7 +123,7 @@ func (s Streams) snapshots() jetstream.StreamConfig {
 }
 
 func (s Streams) usage() jetstream.StreamConfig {
-	config := s.common(usageStream(s.Cluster), "Headwater: the latest usage of every node", schemas.AllUsage(s.Cluster))
+	config := s.common(usageStream(s.Cluster), "Headwater: the latest usage of every node", schemas.AllUsage(s.Cluster), schemas.AllScrapes(s.Cluster))
 	config.MaxMsgsPerSubject = UsagePerNode
 	config.MaxAge = or(s.UsageMaxAge, DefaultUsageMaxAge)
 	return config
@@ -131,11 +131,11 @@ func (s Streams) usage() jetstream.StreamConfig {
 
 // common is what all three share. No compression: it makes streams with a limit per subject ten times slower, and the
 // snapshots are compressed already. File storage: the log must survive the server.
-func (s Streams) common(name, description, subject string) jetstream.StreamConfig {
+func (s Streams) common(name, description string, subjects ...string) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name:              name,
 		Description:       description,
-		Subjects:          []string{subject},
+		Subjects:          subjects,
 		Retention:         jetstream.LimitsPolicy,
 		Discard:           jetstream.DiscardOld,
 		Storage:           jetstream.FileStorage,

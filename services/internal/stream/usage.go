@@ -29,15 +29,21 @@ type UsagePublisherConfig struct {
 // usageInFlight is how many samples are sent before the first is acknowledged.
 const usageInFlight = 256
 
-// UsagePublisher writes usage samples. While NATS is away it keeps the newest of each subject. Its methods may be used
-// concurrently. Samples of one subject are stored in the order of the calls, as only one of them is sent at a time.
+// usageLinger is the least time between two rounds of sending. A sample that comes alone is sent at once; where hundreds come
+// in a second, those of a moment go together, which saves NATS and each consumer more than half of their work for them.
+const usageLinger = 50 * time.Millisecond
+
+// UsagePublisher writes usage samples and scrape reports. While NATS is away it keeps the newest of each subject. Its
+// methods may be used concurrently. Samples of one subject are stored in the order of the calls, as only one of them is
+// sent at a time.
 type UsagePublisher struct {
 	cfg     UsagePublisherConfig
 	conn    *Conn
 	release func()
 	log     *slog.Logger
 	metrics *usageMetrics
-	prefix  string
+	prefix  string // of the samples' subjects
+	reports string // of the reports'
 	inbox   string // acknowledgements come to <inbox>.<number of the attempt>
 	stop    context.CancelFunc
 	wake    chan struct{}
@@ -60,6 +66,7 @@ type sample struct {
 	payload []byte
 	sentAt  time.Time
 	line    uint64 // Conn.line when it was sent
+	once    bool   // not to be sent again; under mu
 }
 
 // NewUsagePublisher starts a writer. Close it.
@@ -79,8 +86,9 @@ func NewUsagePublisher(cfg UsagePublisherConfig) (*UsagePublisher, error) {
 	}
 	p := &UsagePublisher{
 		cfg: cfg, conn: conn, release: release, log: cfg.Log, stop: stop,
-		prefix: strings.TrimSuffix(schemas.AllUsage(cfg.Cluster), ">"),
-		inbox:  conn.nc.NewInbox(), wake: make(chan struct{}, 1),
+		prefix:  strings.TrimSuffix(schemas.AllUsage(cfg.Cluster), ">"),
+		reports: strings.TrimSuffix(schemas.AllScrapes(cfg.Cluster), ">"),
+		inbox:   conn.nc.NewInbox(), wake: make(chan struct{}, 1),
 		waiting: map[string][]byte{}, inFlight: map[uint64]*sample{}, busy: map[string]bool{},
 	}
 	if p.log == nil {
@@ -97,11 +105,15 @@ func NewUsagePublisher(cfg UsagePublisherConfig) (*UsagePublisher, error) {
 	return p, nil
 }
 
-// Publish takes a sample, to be sent at once or as soon as NATS takes it. An older one of the same subject that still
+// Publish takes a sample or a report, to be sent at once or as soon as NATS takes it. An older one of the same subject that still
 // waits is dropped, and counted. It never blocks. The payload must not be changed any more. Errors: ErrTooLarge,
 // ErrSubject, ErrClosed.
 func (p *UsagePublisher) Publish(subject string, payload []byte) error {
-	if err := checkMessage(p.conn, p.prefix, subject, payload); err != nil {
+	prefix := p.prefix
+	if strings.HasPrefix(subject, p.reports) {
+		prefix = p.reports
+	}
+	if err := checkMessage(p.conn, prefix, subject, payload); err != nil {
 		p.metrics.dropped.WithLabelValues(refusal(err)).Inc()
 		return err
 	}
@@ -145,7 +157,7 @@ func (p *UsagePublisher) Flush(ctx context.Context) error {
 	}
 }
 
-// Waiting is the number of nodes whose newest sample is not stored yet.
+// Waiting is the number of subjects, samples and reports of nodes, of which the newest message is not stored yet.
 func (p *UsagePublisher) Waiting() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -192,12 +204,13 @@ func (p *UsagePublisher) pump(ctx context.Context) {
 	defer tick.Stop()
 	reconnected := p.conn.reconnected()
 	for ctx.Err() == nil {
-		if s, attempt := p.take(); s != nil {
-			m := nats.Msg{Subject: s.subject, Data: s.payload, Reply: fmt.Sprintf("%s.%d", p.inbox, attempt)}
-			if err := p.conn.nc.PublishMsg(&m); err != nil {
-				p.failed(attempt, "disconnected")
+		if p.send() > 0 {
+			select {
+			case <-time.After(usageLinger):
+				continue
+			case <-ctx.Done():
+				return
 			}
-			continue
 		}
 		select {
 		case <-p.wake:
@@ -208,6 +221,20 @@ func (p *UsagePublisher) pump(ctx context.Context) {
 			line := p.conn.line()
 			p.giveUp("reconnect", func(s *sample) bool { return s.line != line })
 		case <-ctx.Done():
+		}
+	}
+}
+
+// send sends what waits and may be sent, and returns how much that was.
+func (p *UsagePublisher) send() (n int) {
+	for ; ; n++ {
+		s, attempt := p.take()
+		if s == nil {
+			return n
+		}
+		m := nats.Msg{Subject: s.subject, Data: s.payload, Reply: fmt.Sprintf("%s.%d", p.inbox, attempt)}
+		if err := p.conn.nc.PublishMsg(&m); err != nil {
+			p.failed(attempt, "disconnected")
 		}
 	}
 }
@@ -288,6 +315,8 @@ func (p *UsagePublisher) failed(attempt uint64, reason string) {
 	}
 	if _, newer := p.waiting[s.subject]; newer {
 		p.metrics.dropped.WithLabelValues("superseded").Inc()
+	} else if s.once {
+		p.metrics.dropped.WithLabelValues("forgotten").Inc()
 	} else {
 		p.waiting[s.subject] = s.payload
 	}
@@ -315,13 +344,27 @@ func LastUsage(ctx context.Context, c *Conn, cluster, node string) ([]byte, erro
 	subject := schemas.UsageSubject{Cluster: cluster, Node: node}.String()
 	var data []byte
 	err := retry(ctx, c, "read the last usage of node "+node, func(ctx context.Context) error {
-		m, err := c.lastMessage(ctx, usageStream(cluster), subject)
-		if err == nil {
-			data = m.Data
-		}
+		var err error
+		data, err = c.directLast(ctx, usageStream(cluster), subject)
 		return err
 	})
 	return data, err
+}
+
+// IsUsage tells whether a message of the usage stream is a usage sample. What it isn't, such as a scrape report, is none of
+// the business of who wants samples alone: it is stepped over, not counted as a message that can't be read.
+func IsUsage(cluster, subject string) bool {
+	return isOf(schemas.AllUsage(cluster), subject)
+}
+
+// IsScrape is IsUsage for scrape reports.
+func IsScrape(cluster, subject string) bool {
+	return isOf(schemas.AllScrapes(cluster), subject)
+}
+
+// isOf tells whether a subject is one of those that a wildcard ending in ">" selects. It allocates nothing.
+func isOf(wildcard, subject string) bool {
+	return strings.HasPrefix(subject, wildcard[:len(wildcard)-1])
 }
 
 // AllLastUsage calls f with the newest sample of every node. data is valid only during the call. No error where the
@@ -343,6 +386,9 @@ func AllLastUsage(ctx context.Context, c *Conn, cluster string, f func(subject s
 		Begin: func() Sink {
 			last = map[string][]byte{}
 			return SinkFunc(func(e Event) error {
+				if !IsUsage(cluster, e.Subject) {
+					return nil
+				}
 				last[e.Subject] = append(last[e.Subject][:0], e.Data...)
 				return nil
 			})

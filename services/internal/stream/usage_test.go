@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
@@ -331,5 +332,94 @@ func TestUsageIsRecreated(t *testing.T) {
 	})
 	if views[0] != views[1] {
 		t.Error("a new sink was begun")
+	}
+}
+
+// Reports are beside the samples: two of each node stay, a reader of the stream gets them and is whole with them, and who
+// wants samples alone doesn't see them.
+func TestReports(t *testing.T) {
+	c := testenv.Conn(t)
+	ensure(t, c)
+	registry := prometheus.NewRegistry()
+	p := publisher(t, c, registry)
+	subject := func(node int) string {
+		return schemas.ScrapeSubject{Cluster: cluster, Node: nodeName(node)}.String()
+	}
+	publish(t, p, 1, "sample")
+	for i := range 3 {
+		flushUsage(t, p)
+		for node := 1; node <= 2; node++ {
+			if err := p.Publish(subject(node), fmt.Append(nil, "report ", i)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	flushUsage(t, p)
+	if n := p.Waiting(); n != 0 {
+		t.Errorf("%d wait", n)
+	}
+	got := make(chan *samples, 1)
+	r := usageReplay(t, c, "reader", func(s *samples, _ stream.Position) { got <- s })
+	s := <-got
+	s.mu.Lock()
+	want := map[string][]string{
+		usageSubject(1): {"sample"}, subject(1): {"report 1", "report 2"}, subject(2): {"report 1", "report 2"},
+	}
+	if diff := cmp.Diff(want, s.last); diff != "" {
+		t.Error(diff)
+	}
+	for of := range s.last {
+		if usage, scrape := stream.IsUsage(cluster, of), stream.IsScrape(cluster, of); usage != (of == usageSubject(1)) || scrape == usage {
+			t.Errorf("%s is usage %v, a report %v", of, usage, scrape)
+		}
+	}
+	s.mu.Unlock()
+	testenv.Eventually(t, 5*time.Second, r.Ready)
+	if stream.IsUsage("other", usageSubject(1)) || stream.IsUsage(cluster, "") || stream.IsScrape(cluster, "k8s.v1.test.scrap") {
+		t.Error("what is none of the cluster's usage is taken for it")
+	}
+	all := map[string]string{}
+	if err := stream.AllLastUsage(t.Context(), c, cluster, func(subject string, data []byte) error {
+		all[subject] = string(data)
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(map[string]string{usageSubject(1): "sample"}, all); diff != "" {
+		t.Error(diff)
+	}
+	for _, wrong := range []string{"k8s.v1.test.scrape.", "k8s.v1.test.scrape.a b", "k8s.v1.other.scrape.a", "k8s.v1.test.scrapes.a"} {
+		if err := p.Publish(wrong, nil); !errors.Is(err, stream.ErrSubject) {
+			t.Errorf("%q: %v, want ErrSubject", wrong, err)
+		}
+	}
+}
+
+// A stream of an older release, which has no reports, takes them from now on; its samples stay.
+func TestAnOlderUsageStreamTakesReports(t *testing.T) {
+	url := testenv.NATS(t)
+	c, err := stream.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	_, js := raw(t, url)
+	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "K8S_test_USAGE", Subjects: []string{schemas.AllUsage(cluster)},
+		MaxMsgsPerSubject: stream.UsagePerNode, AllowDirect: true}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.Publish(t.Context(), usageSubject(1), []byte("before")); err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.EnsureUsage(t.Context(), c, stream.Streams{Cluster: cluster}); err != nil {
+		t.Fatal(err)
+	}
+	p := publisher(t, c, nil)
+	if err := p.Publish(schemas.ScrapeSubject{Cluster: cluster, Node: "n"}.String(), []byte("report")); err != nil {
+		t.Fatal(err)
+	}
+	flushUsage(t, p)
+	if data, err := stream.LastUsage(t.Context(), c, cluster, nodeName(1)); string(data) != "before" {
+		t.Errorf("%q, %v", data, err)
 	}
 }

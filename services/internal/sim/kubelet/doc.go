@@ -1,7 +1,7 @@
 // Package kubelet is the kubelets of a simulated cluster, all in one process.
 //
 // In: nodes with their listeners, and pods as the API server has them. Out: each node's /metrics/resource over HTTPS, in
-// the kubelet's own text format, and the truth behind it for tests.
+// the kubelet's own text format, its /stats/summary, and the truth behind them for tests.
 //
 //	rate(t)    = base + swing·sin(2πt/period + phase)      cores
 //	counter(t) = ∫ rate from the container's start to t     core-seconds, never sampled, never stored

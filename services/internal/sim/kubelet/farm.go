@@ -24,7 +24,7 @@ const PathAnnotation = "metrics.k8s.io/resource-metrics-path"
 type Config struct {
 	// CA signs the kubelets' certificates. Required.
 	CA *identity.Authority
-	// Users says who may scrape: those with "get" on "nodes/metrics". Required.
+	// Users says who may scrape: those with "get" on "nodes/metrics", and on "nodes/stats" for the summary. Required.
 	Users *identity.Registry
 	// Seed and Epoch fix the usage of every container.
 	Seed  uint64
@@ -66,6 +66,7 @@ type pod struct {
 	uid    types.UID
 	node   *node
 	labels string // as they stand in its series
+	claims []claim
 	usage  sum
 	start  float64
 }
@@ -202,6 +203,7 @@ func (f *Farm) newPod(key types.NamespacedName, object *corev1.Pod, n *node) *po
 		key: key, uid: object.UID, node: n,
 		labels: fmt.Sprintf(`{namespace="%s",pod="%s"}`, key.Namespace, key.Name),
 		start:  f.seconds(object.CreationTimestamp.Time),
+		claims: claimsOf(object),
 	}
 	// The sandbox itself uses next to nothing.
 	p.usage.own = newMeter(p.start, curve{base: 1e-6}, curve{base: 500 << 10})

@@ -309,6 +309,10 @@ func (s *server) answer(w http.ResponseWriter, r *http.Request, e *endpoint) {
 		http.Error(w, "Unauthorized", http.StatusUnauthorized)
 		return
 	}
+	if r.URL.Path == latePath {
+		s.late(w, r, e, user)
+		return
+	}
 	s.farm.mu.RLock()
 	n := s.farm.nodes[e.node]
 	s.farm.mu.RUnlock()
@@ -324,6 +328,8 @@ func (s *server) answer(w http.ResponseWriter, r *http.Request, e *endpoint) {
 	switch {
 	case r.URL.Path == "/metrics/resource" || path != "" && r.URL.Path == path:
 		attributes.Subresource, render = "metrics", s.farm.resourceMetrics
+	case r.URL.Path == "/stats/summary":
+		attributes.Subresource, render = "stats", s.farm.summary
 	}
 	if r.URL.Path != "/healthz" && !s.farm.cfg.Users.Authorize(user, attributes) {
 		http.Error(w, fmt.Sprintf("Forbidden (user=%s, verb=%s, resource=%s, subresource=%s)", user.Name, attributes.Verb, attributes.Resource, attributes.Subresource), http.StatusForbidden)
@@ -334,6 +340,8 @@ func (s *server) answer(w http.ResponseWriter, r *http.Request, e *endpoint) {
 		w.Write([]byte("ok"))
 	case render == nil:
 		http.NotFound(w, r)
+	case attributes.Subresource == "stats":
+		s.writeJSON(w, n, render)
 	default:
 		s.write(w, r, n, render)
 	}
@@ -356,6 +364,16 @@ func (s *server) write(w http.ResponseWriter, r *http.Request, n *node, render f
 	z.Reset(w)
 	z.Write(*buffer)
 	z.Close()
+}
+
+// writeJSON renders into a pooled buffer. Kubelets don't compress JSON.
+func (s *server) writeJSON(w http.ResponseWriter, n *node, render func(b []byte, n *node) []byte) {
+	buffer := s.buffers.Get().(*[]byte)
+	defer s.buffers.Put(buffer)
+	*buffer = render((*buffer)[:0], n)
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", strconv.Itoa(len(*buffer)))
+	w.Write(*buffer)
 }
 
 // Serve waits until the context ends, then closes.

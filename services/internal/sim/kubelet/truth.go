@@ -28,10 +28,8 @@ type Meter struct {
 	farm  *Farm
 	lock  *sync.Mutex
 	start float64
-	usage interface {
-		total(t float64) float64
-		memory(t float64) float64
-	}
+	usage usage
+	id    string // what its figures are drawn by
 }
 
 // Start is when the counter started: of a container to the microsecond, as the kubelet reports it.
@@ -98,7 +96,7 @@ func (t Truth) Node(name string) (Meter, bool) {
 	if n == nil {
 		return Meter{}, false
 	}
-	return Meter{farm: t.farm, lock: &n.mu, start: n.start, usage: &n.usage}, true
+	return Meter{farm: t.farm, lock: &n.mu, start: n.start, usage: &n.usage, id: "node/" + name}, true
 }
 
 // Pod returns the meter of a pod as a whole, its sandbox included: a little more than the sum of its containers, which
@@ -110,7 +108,7 @@ func (t Truth) Pod(namespace, name string) (Meter, bool) {
 	if p == nil {
 		return Meter{}, false
 	}
-	return Meter{farm: t.farm, lock: &p.node.mu, start: p.start, usage: &p.usage}, true
+	return Meter{farm: t.farm, lock: &p.node.mu, start: p.start, usage: &p.usage, id: p.key.String()}, true
 }
 
 // Container returns the meter of a running container, and false when there is none.
@@ -125,7 +123,7 @@ func (t Truth) Container(namespace, podName, name string) (Meter, bool) {
 	defer p.node.mu.Unlock()
 	for _, c := range p.usage.members {
 		if c.name == name {
-			return Meter{farm: t.farm, lock: &p.node.mu, start: c.meter.start, usage: &c.meter}, true
+			return Meter{farm: t.farm, lock: &p.node.mu, start: c.meter.start, usage: &c.meter, id: c.id()}, true
 		}
 	}
 	return Meter{}, false

@@ -96,9 +96,7 @@ func (s *Service) groups(current *edition, format exposition.Format, wanted func
 	}
 	groups = append(groups, current.more(wanted, usage)...)
 	if u := s.usage.Load(); u != nil && current.usage != nil && wanted("usage") {
-		if g, ok := u.store.Group(format, time.Now().Add(-current.options.MaxSampleAge), current.usage); ok {
-			groups = append(groups, g)
-		}
+		groups = append(groups, u.store.Groups(format, time.Now().Add(-current.options.MaxSampleAge), current.usage)...)
 	}
 	return groups
 }

@@ -137,7 +137,7 @@ func newService(cfg Config) (*Service, error) {
 // Options are those with which the exporter began: the flags, overridden by the file of --config.
 func (s *Service) Options() *Options { return s.options }
 
-func (s *Service) beginUsage() stream.Sink { return &samples{usage.NewStore()} }
+func (s *Service) beginUsage() stream.Sink { return &samples{s.cluster, usage.NewStore()} }
 
 func (s *Service) serveUsage(known chan<- struct{}, sink stream.Sink, p stream.Position) {
 	u := sink.(*samples)

@@ -290,7 +290,15 @@ func (o *objects) remove(i int, key string, change *schemas.ObjectChange) {
 }
 
 // samples is one build of the view of usage.
-type samples struct{ store *usage.Store }
+type samples struct {
+	cluster string
+	store   *usage.Store
+}
 
-// Apply implements stream.Sink.
-func (s *samples) Apply(e stream.Event) error { return s.store.Apply(e.Data) }
+// Apply implements stream.Sink. What else the stream has is stepped over: scrape reports.
+func (s *samples) Apply(e stream.Event) error {
+	if !stream.IsUsage(s.cluster, e.Subject) {
+		return nil
+	}
+	return s.store.Apply(e.Data)
+}

@@ -1,4 +1,5 @@
-// Package usage exports what containers, pods and nodes use, under the names of the kubelets' resource endpoint.
+// Package usage exports what containers, pods and nodes use, under the names of the kubelets' resource endpoint, and, where
+// samples have more, under cAdvisor's and the kubelets' own.
 //
 // What flows in: usage samples, one a node and scrape. What flows out: series such as container_cpu_usage_seconds_total,
 // each with the time at which the kubelet read the counter.

@@ -13,6 +13,8 @@ type family struct {
 	collector.Family
 	of    level
 	value func(p *schemas.Point) (v float64, at int64, ok bool) // at is Unix nanoseconds, 0 for none
+
+	write func(*lines) // in the place of the two, for what is of more than one level
 }
 
 // level is what a family speaks of.
@@ -24,7 +26,7 @@ const (
 	ofPods
 )
 
-// families is the table, in the order of the exposition.
+// families is the table of what the kubelets' resource endpoint tells, in the order of the exposition.
 func families() []family {
 	gauge := func(name, help string, stable bool) collector.Family {
 		return collector.Family{Name: name, Type: collector.Gauge, Help: help, Stable: stable}
@@ -33,17 +35,17 @@ func families() []family {
 		return collector.Family{Name: name, Type: collector.Counter, Help: help, Stable: true}
 	}
 	return []family{
-		{counter("container_cpu_usage_seconds_total", "CPU time that the container has used since it started, in core-seconds."), ofContainers, cpu},
-		{gauge("container_memory_working_set_bytes", "Memory of the container that can't be taken back without harm, in bytes.", true), ofContainers, memory},
-		{gauge("container_start_time_seconds", "When the container started, in Unix seconds.", true), ofContainers, start},
-		{gauge("container_swap_limit_bytes", "Swap that the container may use, in bytes.", false), ofContainers, swapLimit},
-		{gauge("container_swap_usage_bytes", "Swap that the container uses, in bytes.", false), ofContainers, swapUsage},
-		{counter("node_cpu_usage_seconds_total", "CPU time that the node has used since it started, in core-seconds."), ofNode, cpu},
-		{gauge("node_memory_working_set_bytes", "Memory of the node that can't be taken back without harm, in bytes.", true), ofNode, memory},
-		{gauge("node_swap_usage_bytes", "Swap that the node uses, in bytes.", false), ofNode, swapUsage},
-		{counter("pod_cpu_usage_seconds_total", "CPU time that the pod has used since it started, in core-seconds."), ofPods, cpu},
-		{gauge("pod_memory_working_set_bytes", "Memory of the pod that can't be taken back without harm, in bytes.", true), ofPods, memory},
-		{gauge("pod_swap_usage_bytes", "Swap that the pod uses, in bytes.", false), ofPods, swapUsage},
+		{counter("container_cpu_usage_seconds_total", "CPU time that the container has used since it started, in core-seconds."), ofContainers, cpu, nil},
+		{gauge("container_memory_working_set_bytes", "Memory of the container that can't be taken back without harm, in bytes.", true), ofContainers, memory, nil},
+		{gauge("container_start_time_seconds", "When the container started, in Unix seconds.", true), ofContainers, start, nil},
+		{gauge("container_swap_limit_bytes", "Swap that the container may use, in bytes.", false), ofContainers, swapLimit, nil},
+		{gauge("container_swap_usage_bytes", "Swap that the container uses, in bytes.", false), ofContainers, swapUsage, nil},
+		{counter("node_cpu_usage_seconds_total", "CPU time that the node has used since it started, in core-seconds."), ofNode, cpu, nil},
+		{gauge("node_memory_working_set_bytes", "Memory of the node that can't be taken back without harm, in bytes.", true), ofNode, memory, nil},
+		{gauge("node_swap_usage_bytes", "Swap that the node uses, in bytes.", false), ofNode, swapUsage, nil},
+		{counter("pod_cpu_usage_seconds_total", "CPU time that the pod has used since it started, in core-seconds."), ofPods, cpu, nil},
+		{gauge("pod_memory_working_set_bytes", "Memory of the pod that can't be taken back without harm, in bytes.", true), ofPods, memory, nil},
+		{gauge("pod_swap_usage_bytes", "Swap that the pod uses, in bytes.", false), ofPods, swapUsage, nil},
 	}
 }
 
@@ -71,6 +73,11 @@ func swapLimit(p *schemas.Point) (float64, int64, bool) {
 
 // append writes the family's series of one node.
 func (f *family) append(b []byte, s *schemas.UsageSample, format exposition.Format) []byte {
+	if f.write != nil {
+		l := lines{b: b, name: f.Name, sample: s, format: format}
+		f.write(&l)
+		return l.b
+	}
 	switch f.of {
 	case ofNode:
 		if s.Point != nil {

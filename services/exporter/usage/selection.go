@@ -20,18 +20,23 @@ type Selection struct {
 	filter   Filter
 	families []family
 	headers  []*exposition.Header
+	plain    int // how many of them, the first, are of the resource endpoint
 }
 
-// Select applies a filter to the table of families. Errors are those of Filter.Family.
+// Select applies a filter to the tables of families. Errors are those of Filter.Family.
 func Select(filter Filter) (*Selection, error) {
 	s := &Selection{filter: filter}
-	for _, f := range families() {
+	plain := families()
+	for i, f := range append(plain, richFamilies()...) {
 		if filter.Family != nil {
 			if wanted, err := filter.Family(&f.Family); err != nil {
 				return nil, err
 			} else if !wanted {
 				continue
 			}
+		}
+		if i < len(plain) {
+			s.plain++
 		}
 		s.families = append(s.families, f)
 		s.headers = append(s.headers, exposition.NewHeader(f.Family))

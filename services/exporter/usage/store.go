@@ -23,6 +23,7 @@ type node struct {
 	time    int64 // of the scrape, Unix nanoseconds
 	message []byte
 	pods    int
+	rich    bool // it has something of the summary endpoint
 	// rendered is what was rendered for the selection that was asked for last: there is one, but for the moment in which
 	// another takes its place.
 	rendered atomic.Pointer[rendered]
@@ -51,7 +52,7 @@ func (s *Store) Apply(message []byte) error {
 	if err := sample.Unmarshal(message); err != nil {
 		return err
 	}
-	n := &node{name: sample.Node, time: sample.Time, message: slices.Clone(message), pods: len(sample.Pods)}
+	n := &node{name: sample.Node, time: sample.Time, message: slices.Clone(message), pods: len(sample.Pods), rich: isRich(sample)}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if old := s.nodes[n.name]; old == nil || old.time <= n.time {
@@ -88,30 +89,53 @@ func (s *Store) Expire(t time.Time) int {
 	return before - len(s.nodes)
 }
 
-// Group is the selected series of all nodes whose newest sample was taken since t, in the order of their names; false where
-// there is no such node, or nothing is selected.
-func (s *Store) Group(format exposition.Format, t time.Time, of *Selection) (exposition.Group, bool) {
+// Groups are the selected series of all nodes whose newest sample was taken since t, in the order of their names: those that
+// every kubelet tells, and behind them, where any node has such, those that come of the summary endpoint.
+func (s *Store) Groups(format exposition.Format, t time.Time, of *Selection) []exposition.Group {
 	if len(of.families) == 0 {
-		return exposition.Group{}, false
+		return nil
 	}
 	s.mu.Lock()
 	nodes := make([]*node, 0, len(s.nodes))
+	rich := 0
 	for _, n := range s.nodes {
 		if n.time >= t.UnixNano() && of.wantsNode(n.name) {
 			nodes = append(nodes, n)
+			if n.rich {
+				rich++
+			}
 		}
 	}
 	s.mu.Unlock()
 	if len(nodes) == 0 {
-		return exposition.Group{}, false
+		return nil
 	}
 	slices.SortFunc(nodes, func(a, b *node) int { return cmp.Compare(a.name, b.name) })
-	group := exposition.Group{Name: "usage", Families: of.headers, Pages: make([][]*exposition.Page, len(nodes))}
-	exposition.Parallel(len(nodes), func(i int) { group.Pages[i] = nodes[i].row(of, format) })
-	return group, true
+	rows := make([][]*exposition.Page, len(nodes))
+	exposition.Parallel(len(nodes), func(i int) { rows[i] = nodes[i].row(of, format) })
+
+	var groups []exposition.Group
+	if plain := of.plain; plain > 0 {
+		group := exposition.Group{Name: "usage", Families: of.headers[:plain], Pages: make([][]*exposition.Page, len(nodes))}
+		for i, row := range rows {
+			group.Pages[i] = row[:plain]
+		}
+		groups = append(groups, group)
+	}
+	if rich > 0 && len(of.families) > of.plain {
+		group := exposition.Group{Name: "usage", Families: of.headers[of.plain:], Pages: make([][]*exposition.Page, 0, rich)}
+		for i, row := range rows {
+			if nodes[i].rich {
+				group.Pages = append(group.Pages, row[of.plain:])
+			}
+		}
+		groups = append(groups, group)
+	}
+	return groups
 }
 
-// row renders a node's series, or takes what was rendered before.
+// row renders a node's series, or takes what was rendered before: as many pages as there are families, of a node that isn't
+// rich only those of the resource endpoint.
 func (n *node) row(of *Selection, format exposition.Format) []*exposition.Page {
 	r := n.rendered.Load()
 	if r == nil || r.selection != of {
@@ -124,7 +148,11 @@ func (n *node) row(of *Selection, format exposition.Format) []*exposition.Page {
 	}
 	pages := &r.pages[format]
 	pages.once.Do(func() {
-		pages.row = make([]*exposition.Page, len(of.families))
+		families := of.families
+		if !n.rich {
+			families = families[:of.plain]
+		}
+		pages.row = make([]*exposition.Page, len(families))
 		sample := samples.Get().(*schemas.UsageSample)
 		defer samples.Put(sample)
 		if err := sample.Unmarshal(n.message); err != nil {
@@ -133,16 +161,16 @@ func (n *node) row(of *Selection, format exposition.Format) []*exposition.Page {
 		of.cut(sample)
 		unique(sample)
 		var text []byte
-		for i := range of.families {
-			text = of.families[i].append(text[:0], sample, format)
+		for i := range families {
+			text = families[i].append(text[:0], sample, format)
 			pages.row[i] = exposition.Pack(text)
 		}
 	})
 	return pages.row
 }
 
-// unique drops a pod or container that a sample names twice: a series that appears twice spoils the whole scrape. The
-// first one stays.
+// unique drops a pod, a container, an interface or a claim that a sample names twice: a series that appears twice spoils the
+// whole scrape. The first one stays. Pods of a node may share a claim.
 func unique(s *schemas.UsageSample) {
 	type key struct{ namespace, name string }
 	pods := make(map[key]struct{}, len(s.Pods))
@@ -152,16 +180,41 @@ func unique(s *schemas.UsageSample) {
 		pods[k] = struct{}{}
 		return repeated
 	})
+	claims := map[key]struct{}{}
 	for i := range s.Pods {
 		p := &s.Pods[i]
-		if len(p.Containers) < 2 {
+		p.Containers = uniqueNames(p.Containers, func(c *schemas.ContainerUsage) string { return c.Name })
+		if p.Extra == nil {
 			continue
 		}
-		seen := make(map[string]struct{}, len(p.Containers))
-		p.Containers = slices.DeleteFunc(p.Containers, func(c schemas.ContainerUsage) bool {
-			_, repeated := seen[c.Name]
-			seen[c.Name] = struct{}{}
+		uniqueInterfaces(p.Extra.Network)
+		p.Extra.Volumes = slices.DeleteFunc(p.Extra.Volumes, func(v schemas.VolumeUsage) bool {
+			k := key{v.ClaimNamespace, v.Claim}
+			_, repeated := claims[k]
+			claims[k] = struct{}{}
 			return repeated
 		})
 	}
+	if s.Extra != nil {
+		uniqueInterfaces(s.Extra.Network)
+	}
+}
+
+func uniqueInterfaces(n *schemas.Network) {
+	if n != nil {
+		n.Interfaces = uniqueNames(n.Interfaces, func(i *schemas.InterfaceUsage) string { return i.Name })
+	}
+}
+
+// uniqueNames drops what has the name of one before it.
+func uniqueNames[T any](list []T, name func(*T) string) []T {
+	if len(list) < 2 {
+		return list
+	}
+	seen := make(map[string]struct{}, len(list))
+	return slices.DeleteFunc(list, func(one T) bool {
+		_, repeated := seen[name(&one)]
+		seen[name(&one)] = struct{}{}
+		return repeated
+	})
 }

@@ -62,12 +62,8 @@ func everything(t testing.TB) *Selection {
 
 func text(t testing.TB, s *Store, format exposition.Format, since time.Time) string {
 	t.Helper()
-	var groups []exposition.Group
-	if g, ok := s.Group(format, since, everything(t)); ok {
-		groups = append(groups, g)
-	}
 	var out bytes.Buffer
-	if err := exposition.NewAnswer(format, groups).Write(&out); err != nil {
+	if err := exposition.NewAnswer(format, s.Groups(format, since, everything(t))).Write(&out); err != nil {
 		t.Fatal(err)
 	}
 	check := strict.Text
@@ -174,12 +170,8 @@ func TestWhatCannotBeReadIsAnError(t *testing.T) {
 // names are the families and nodes of what a selection gives.
 func names(t testing.TB, s *Store, of *Selection) string {
 	t.Helper()
-	g, ok := s.Group(exposition.Text, at, of)
-	if !ok {
-		return ""
-	}
 	var out bytes.Buffer
-	if err := exposition.NewAnswer(exposition.Text, []exposition.Group{g}).Write(&out); err != nil {
+	if err := exposition.NewAnswer(exposition.Text, s.Groups(exposition.Text, at, of)).Write(&out); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := strict.Text(out.Bytes()); err != nil {
@@ -289,8 +281,7 @@ func BenchmarkScrape(b *testing.B) {
 	}
 	all := everything(b)
 	scrape := func() int64 {
-		g, _ := s.Group(exposition.OpenMetrics, at, all)
-		a := exposition.NewAnswer(exposition.OpenMetrics, []exposition.Group{g})
+		a := exposition.NewAnswer(exposition.OpenMetrics, s.Groups(exposition.OpenMetrics, at, all))
 		if err := a.WriteGzip(io.Discard); err != nil {
 			b.Fatal(err)
 		}

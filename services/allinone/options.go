@@ -47,6 +47,7 @@ func newOptions() *options {
 	o.api.SecureServing.BindAddress = net.IPv4(127, 0, 0, 1)
 	o.api.SecureServing.BindPort = 8443
 	o.api.SecureServing.ServerCert.CertDirectory = ""
+	o.ingest.TotalShards = 1 // it has its NATS for itself, so there is nobody to share the nodes with
 	o.exporter.ListenAddress = "127.0.0.1:8080"
 	o.exporter.TelemetryAddress = "127.0.0.1:8081"
 	return o

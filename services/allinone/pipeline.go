@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
+	"net/http"
 	"os"
 	"path/filepath"
 	"time"
@@ -153,6 +155,17 @@ func (t *together) Run(ctx context.Context) error {
 		})
 	}
 	return group.Wait()
+}
+
+// Pages are those of all services.
+func (t *together) Pages() map[string]http.Handler {
+	pages := map[string]http.Handler{}
+	for _, s := range t.services {
+		if paged, ok := s.service.(daemon.Paged); ok {
+			maps.Copy(pages, paged.Pages())
+		}
+	}
+	return pages
 }
 
 // Ready says which service isn't ready, and why.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"os"
+	"runtime/debug"
 
 	"github.com/headwater-metrics/headwater/services/ingest/scraper"
 	"github.com/headwater-metrics/headwater/services/internal/daemon"
@@ -19,12 +20,14 @@ func main() {
 		telemetry string
 	)
 	cfg.AddFlags(cmd.Section("ingest"))
+	cfg.AddSharingFlags(cmd.Section("sharing"))
 	cfg.AddKubeletFlags(cmd.Section("kubelet client"))
 	nats.Add(cmd.Section("NATS"))
 	streams.Add(cmd.Section("streams"))
 	daemon.AddTelemetryAddress(cmd.Section("telemetry"), &telemetry, ":8082")
 
 	os.Exit(cmd.Execute(os.Args[1:], func(ctx context.Context, log *slog.Logger) error {
+		collectOften()
 		conn, err := nats.Connect(ctx, "ingest", log)
 		if err != nil {
 			return err
@@ -38,4 +41,12 @@ func main() {
 		}
 		return daemon.Run(ctx, service, telemetry, registry, log)
 	}))
+}
+
+// collectOften has the garbage collector come when the heap has grown by a half instead of by its whole: most of the heap is
+// what lasts, connections and nodes' histories. The environment variable GOGC wins.
+func collectOften() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(50)
+	}
 }

@@ -13,6 +13,8 @@ import (
 
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
+
+	"github.com/headwater-metrics/headwater/services/internal/testenv"
 )
 
 // BenchmarkDecode takes the answer of a kubelet with 30 pods, 40 containers, to its usage message: the way that every
@@ -84,6 +86,7 @@ func BenchmarkScrape(b *testing.B) {
 	run := func(b *testing.B, serve http.HandlerFunc) {
 		server, config := newKubelet(b, serve)
 		config.MetricResolution = 15 * time.Second
+		config.Conn = testenv.Conn(b)
 		config = config.complete()
 		k, err := newKubelets(&config)
 		if err != nil {
@@ -102,7 +105,7 @@ func BenchmarkScrape(b *testing.B) {
 		for b.Loop() {
 			ctx, cancel := context.WithTimeout(b.Context(), config.KubeletRequestTimeout)
 			err := k.get(ctx, address, func(body []byte) error {
-				_, err := s.sample(line, body, time.Now())
+				_, err := s.sample(line, body, nil, requested)
 				return err
 			})
 			cancel()

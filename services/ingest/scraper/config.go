@@ -35,6 +35,18 @@ type Config struct {
 	NodeSelector string
 	// Node restricts the service to the node of that name, for one ingester per node; "" for all.
 	Node string
+	// KubeletAddress is where the kubelet of Node is reached, an IP address or a name, whatever the Node object says:
+	// status.hostIP of a pod. "" for what the Node object says. Only with Node.
+	KubeletAddress string
+
+	// Shard and TotalShards restrict the service to a fixed part of the nodes: those whose names hash to Shard, 0 to
+	// TotalShards-1. TotalShards 0, the default: all ingesters of the cluster that are alive divide the nodes among them.
+	Shard, TotalShards int
+	// Instance is this ingester's name for the others and for operators; default: the host's name, which is the pod's.
+	Instance string
+
+	// Source is what the kubelets are asked for: SourceResource, the default, or SourceSummary.
+	Source string
 
 	// KubeletPort is the kubelets' HTTPS port; default 10250.
 	KubeletPort int
@@ -74,6 +86,7 @@ type Config struct {
 func DefaultConfig() Config {
 	return Config{
 		MetricResolution:             15 * time.Second,
+		Source:                       SourceResource,
 		KubeletPort:                  10250,
 		KubeletPreferredAddressTypes: []string{"Hostname", "InternalDNS", "InternalIP", "ExternalDNS", "ExternalIP"},
 		KubeletMaxBodyBytes:          32 << 20,
@@ -90,6 +103,8 @@ func (c Config) complete() Config {
 	d := DefaultConfig()
 	c.MetricResolution = or(c.MetricResolution, d.MetricResolution)
 	c.KubeletRequestTimeout = or(c.KubeletRequestTimeout, defaultTimeout(c.MetricResolution))
+	c.Source = or(c.Source, d.Source)
+	c.Instance = or(c.Instance, hostName())
 	c.KubeletPort = or(c.KubeletPort, d.KubeletPort)
 	c.KubeletMaxBodyBytes = or(c.KubeletMaxBodyBytes, d.KubeletMaxBodyBytes)
 	if len(c.KubeletPreferredAddressTypes) == 0 {
@@ -124,6 +139,10 @@ func (c *Config) Validate() error {
 	case timeout > full.MetricResolution*9/10:
 		wrong("--kubelet-request-timeout is %v; it must not be more than 9/10 of --metric-resolution (%v), so that a scrape is over before the next one is due: leave it out or raise the resolution",
 			timeout, full.MetricResolution)
+	}
+	full.sharing(wrong)
+	if full.Source != SourceResource && full.Source != SourceSummary {
+		wrong("--source is %q; it must be %s or %s", full.Source, SourceResource, SourceSummary)
 	}
 	if full.KubeletPort < 1 || full.KubeletPort > 65535 {
 		wrong("--kubelet-port is %d; it must be 1 to 65535", full.KubeletPort)

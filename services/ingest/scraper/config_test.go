@@ -14,6 +14,7 @@ func parsed(t *testing.T, args ...string) (Config, error) {
 	c := DefaultConfig()
 	fs := pflag.NewFlagSet("ingest", pflag.ContinueOnError)
 	c.AddFlags(fs)
+	c.AddSharingFlags(fs)
 	c.AddKubeletFlags(fs)
 	if err := fs.Parse(args); err != nil {
 		return c, err
@@ -29,18 +30,18 @@ func TestFlags(t *testing.T) {
 	if diff := cmp.Diff(DefaultConfig(), got); diff != "" {
 		t.Error(diff)
 	}
-	got, err = parsed(t, "--metric-resolution=30s", "-l", "pool=web", "--node=n1", "--kubeconfig=k",
+	got, err = parsed(t, "--metric-resolution=30s", "-l", "pool=web", "--node=n1", "--kubeconfig=k", "--source=summary",
 		"--kubelet-port=10255", "--kubelet-use-node-status-port", "--kubelet-preferred-address-types=InternalIP,Hostname",
 		"--kubelet-request-timeout=20s", "--kubelet-max-body-bytes=4096", "--kubelet-certificate-authority=ca",
-		"--kubelet-client-certificate=crt", "--kubelet-client-key=key")
+		"--kubelet-client-certificate=crt", "--kubelet-client-key=key", "--kubelet-address=10.1.2.3", "--instance=ingest-0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := Config{
-		MetricResolution: 30 * time.Second, NodeSelector: "pool=web", Node: "n1", Kubeconfig: "k",
+		MetricResolution: 30 * time.Second, NodeSelector: "pool=web", Node: "n1", Kubeconfig: "k", Source: SourceSummary,
 		KubeletPort: 10255, KubeletUseNodeStatusPort: true, KubeletPreferredAddressTypes: []string{"InternalIP", "Hostname"},
 		KubeletRequestTimeout: 20 * time.Second, KubeletMaxBodyBytes: 4096, KubeletCertificateAuthority: "ca",
-		KubeletClientCertificate: "crt", KubeletClientKey: "key",
+		KubeletClientCertificate: "crt", KubeletClientKey: "key", KubeletAddress: "10.1.2.3", Instance: "ingest-0",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -54,6 +55,8 @@ func TestValidate(t *testing.T) {
 		"--metric-resolution=60s":        "",
 		"--kubelet-request-timeout=13s":  "",
 		"--kubelet-insecure-tls":         "",
+		"--source=summary":               "",
+		"--source=cadvisor":              "it must be resource or summary",
 		"--metric-resolution=999ms":      "at least 1s",
 		"--metric-resolution=-1s":        "at least 1s",
 		"--kubelet-request-timeout=14s":  "9/10 of --metric-resolution",
@@ -72,6 +75,22 @@ func TestValidate(t *testing.T) {
 		"--deprecated-kubelet-completely-insecure --kubelet-insecure-tls":                                    "--deprecated-kubelet-completely-insecure",
 		"--deprecated-kubelet-completely-insecure --kubelet-certificate-authority=ca":                        "--deprecated-kubelet-completely-insecure",
 		"--deprecated-kubelet-completely-insecure --kubelet-client-certificate=crt --kubelet-client-key=key": "--deprecated-kubelet-completely-insecure",
+		"--shard=0 --total-shards=1":                                                                         "",
+		"--shard=2 --total-shards=3":                                                                         "",
+		"--shard=3 --total-shards=3":                                                                         "--shard",
+		"--shard=-1 --total-shards=3":                                                                        "--shard",
+		"--shard=1":                                                                                          "--total-shards",
+		"--total-shards=-1":                                                                                  "--total-shards",
+		"--total-shards=10001":                                                                               "--total-shards",
+		"--total-shards=2 --node=n":                                                                          "--node",
+		"--node=n --kubelet-address=fd00::1":                                                                 "",
+		"--node=n --kubelet-address=node.example":                                                            "",
+		"--node=n --kubelet-address=a/b":                                                                     "--kubelet-address",
+		"--node=n --kubelet-address=10.0.0.1:10250":                                                          "--kubelet-port",
+		"--node=n --kubelet-address=-x":                                                                      "--kubelet-address",
+		"--kubelet-address=10.0.0.1":                                                                         "--node",
+		"--instance=" + strings.Repeat("x", 254):                                                             "--instance",
+		"--instance=a\x01b":                                                                                  "--instance",
 		"--metric-resolution=5ms --kubelet-port=-1":                                                          "--kubelet-port", // all that is wrong is told
 	} {
 		_, err := parsed(t, strings.Fields(args)...)
@@ -131,6 +150,12 @@ func TestTarget(t *testing.T) {
 		"not selected":         {"--node-selector=pool!=web", nil, ""},
 		"this node":            {"--node=node-1", nil, "https://node-1:10250/metrics/resource"},
 		"another node":         {"--node=node-2", nil, ""},
+		"this node, elsewhere": {"--node=node-1 --kubelet-address=10.9.9.9", nil, "https://10.9.9.9:10250/metrics/resource"},
+		"elsewhere, IPv6":      {"--node=node-1 --kubelet-address=fd00::9 --kubelet-use-node-status-port", nil, "https://[fd00::9]:10251/metrics/resource"},
+		"elsewhere, brackets":  {"--node=node-1 --kubelet-address=[fd00::9]", nil, "https://[fd00::9]:10250/metrics/resource"},
+		"only elsewhere":       {"--node=node-1 --kubelet-address=10.9.9.9", func(n *node) { n.Status.Addresses = nil }, "https://10.9.9.9:10250/metrics/resource"},
+		"empty address":        {"", func(n *node) { n.Status.Addresses[3].Address = "" }, "https://10.0.0.1:10250/metrics/resource"},
+		"zone":                 {"--kubelet-preferred-address-types=InternalIP", func(n *node) { n.Status.Addresses[0].Address = "fe80::1%eth0" }, "https://[fe80::1%25eth0]:10250/metrics/resource"},
 		"completely insecure":  {"--deprecated-kubelet-completely-insecure", nil, "http://node-1:10250/metrics/resource"},
 	} {
 		var args []string

@@ -26,6 +26,7 @@ const (
 	containerStart
 	containerSwapUsage
 	containerSwapLimit
+	kubeletError // about no point: the kubelet itself had trouble
 )
 
 func familyOf(name []byte) family {
@@ -52,6 +53,8 @@ func familyOf(name []byte) family {
 		return nodeMemory
 	case "node_swap_usage_bytes":
 		return nodeSwapUsage
+	case "scrape_error", "resource_scrape_error":
+		return kubeletError
 	}
 	return unused
 }
@@ -61,13 +64,15 @@ type podReading struct {
 	of         *pod
 	own        int32   // the pod's own reading, as an index of pods.readings; -1: none
 	containers int32   // how many of its containers exist in this body
-	drop       dropped // why its containers are not published
+	drop       dropped // why its containers are not published, and
+	fault      int32   // for which of them, as an index of containers.readings
 }
 
 // decoder turns the body of a kubelet's /metrics/resource into readings. It is used for one body at a time and pooled:
 // what it holds between begin and release belongs to that body; what lasts is in the node's history.
 type decoder struct {
-	received int64 // the time of a series that carries none, Unix nanoseconds
+	received         int64 // the time of a series that carries none, Unix nanoseconds
+	earliest, latest int64 // between which the times of counters are believed, Unix nanoseconds
 
 	node       reading
 	containers roster
@@ -79,33 +84,44 @@ type decoder struct {
 	family family // what it stands for
 
 	refused [lastDrop]int // values that can't be true, by reason
+	unwell  bool          // the kubelet says that it couldn't read everything
+	drops   drops
 	sample  sampleBuffer
 }
 
 type podKey struct{ namespace, name string }
 
+// What a kubelet's clock may differ from ours: what it calls newer or older is refused. Whoever reads the samples judges
+// their age by their times, and would take such a point for news, or for history, wrongly. A kubelet has nothing older than
+// two minutes; a clock that is wrong by less than these is a trouble that its users see, but no reason for having nothing.
+const (
+	futureBound = int64(2 * time.Minute)
+	pastBound   = int64(10 * time.Minute)
+)
+
 // begin makes d ready for a body of the node with history h, requested at the given moment.
 func (d *decoder) begin(h *history, requested time.Time) {
 	d.received = requested.UnixMilli() * int64(time.Millisecond)
+	d.earliest, d.latest = d.received-pastBound, d.received+futureBound
 	d.node = reading{}
 	d.containers.begin(h.containers)
 	d.own.begin(h.pods)
 	d.name, d.family = nil, unused
-	d.refused = [lastDrop]int{}
+	d.refused, d.unwell, d.drops = [lastDrop]int{}, false, drops{}
 }
 
 // release forgets the body and the node.
 func (d *decoder) release() {
 	d.containers.release()
 	d.own.release()
-	d.pods, d.podIndex, d.name = emptied(d.pods), emptiedMap(d.podIndex), nil
+	d.pods, d.podIndex, d.name, d.drops = emptied(d.pods), emptiedMap(d.podIndex), nil, drops{}
 	d.sample.release()
 }
 
 // decode reads the whole body, or says why it can't be read: then nothing of it counts.
 func (d *decoder) decode(body []byte) error {
 	if !utf8.Valid(body) {
-		return failed(resultDecode, errUTF8)
+		return failed(resultDecode, notKubelet(errUTF8))
 	}
 	for i := 0; i < len(body); {
 		switch body[i] {
@@ -120,12 +136,17 @@ func (d *decoder) decode(body []byte) error {
 		default:
 			n, err := d.line(body[i:])
 			if err != nil {
-				return failed(resultOf(err, resultDecode), lineError(body, i, err))
+				return failed(resultOf(err, resultDecode), notKubelet(lineError(body, i, err)))
 			}
 			i += n
 		}
 	}
 	return nil
+}
+
+// notKubelet says what to do about an answer that can't be read.
+func notKubelet(err error) error {
+	return fmt.Errorf("%w; if it isn't a kubelet that answers, check --kubelet-port and the node's annotation %s", err, pathAnnotation)
 }
 
 // line reads the sample line at the beginning of p and returns its length.
@@ -151,7 +172,7 @@ func (d *decoder) line(p []byte) (n int, err error) {
 		}
 		n += size
 		n += scanBlanks(p[n:])
-	} else if d.family >= podCPU {
+	} else if d.family >= podCPU && d.family != kubeletError {
 		return n, errLabels
 	} else if blanks == 0 {
 		return n, errValue
@@ -171,6 +192,8 @@ func (d *decoder) line(p []byte) (n int, err error) {
 	}
 	if r != nil {
 		d.store(r, value, ms)
+	} else if d.family == kubeletError && value != 0 {
+		d.unwell = true
 	}
 	return n + size, nil
 }
@@ -182,13 +205,14 @@ func (d *decoder) find(p []byte) (r *reading, size int, err error) {
 	if d.family < containerCPU {
 		in = &d.own
 	}
-	if d.family >= podCPU {
+	ofPods := d.family >= podCPU && d.family != kubeletError
+	if ofPods {
 		if r, size = in.guess(p); r != nil {
 			return r, size, nil
 		}
 	}
 	l, size, err := scanLabels(p)
-	if err != nil || d.family < podCPU {
+	if err != nil || !ofPods {
 		return nil, size, err
 	}
 	if len(l.namespace) == 0 || len(l.pod) == 0 || d.family >= containerCPU && len(l.container) == 0 {
@@ -233,49 +257,70 @@ const (
 	maxMillis = math.MaxInt64 / int64(time.Millisecond)
 )
 
-// store puts a value where its family belongs. The last line of a family wins. A value that can't be true is counted
-// and changes nothing.
+// store puts a value where its family belongs. The last line of a family wins, and that there were others is counted. A
+// value that can't be true is counted and changes nothing.
 func (d *decoder) store(r *reading, value float64, ms int64) {
 	limit := maxUint64
+	counter := true // a CPU time or a memory: what makes a point, and gives it its time
 	switch d.family {
 	case nodeCPU, podCPU, containerCPU:
 		value *= 1e9 // nanoseconds
 	case containerStart:
 		value *= 1e9
 		limit = maxInt64
+		counter = false // old kubelets give it the time of the start
+	case nodeMemory, podMemory, containerMemory:
+	default:
+		counter = false
 	}
 	at := d.received
 	if ms >= 0 && ms <= maxMillis {
 		at = ms * int64(time.Millisecond)
 	}
+	why := notDropped
 	switch {
 	case math.IsNaN(value), math.IsInf(value, 0):
-		d.refused[dropNotFinite]++
-		return
+		why = dropNotFinite
 	case value < 0:
-		d.refused[dropNegative]++
-		return
+		why = dropNegative
 	case value >= limit, ms > maxMillis:
-		d.refused[dropOutOfRange]++
+		why = dropOutOfRange
+	case counter && at > d.latest:
+		why = dropFuture
+	case counter && at < d.earliest:
+		why = dropPast
+	}
+	if why != notDropped {
+		d.refused[why]++
+		if counter {
+			r.flaw, r.exists = why, true
+		}
 		return
 	}
 
 	p := &r.point
+	bit := uint8(0)
 	switch d.family {
 	case nodeCPU, podCPU, containerCPU:
 		p.CPU, p.CPUTime, p.Time = uint64(value), at, at
-		r.exists = true
+		r.exists, bit = true, 1
 	case nodeMemory, podMemory, containerMemory:
 		p.Memory, p.MemoryTime, p.Time = uint64(value), at, at
-		r.exists = true
+		r.exists, bit = true, 1<<1
 	case containerStart:
 		p.Start = int64(value)
-		r.exists = true
+		r.exists, bit = true, 1<<2
 	case nodeSwapUsage, podSwapUsage, containerSwapUsage:
 		r.extra.SwapUsage = schemas.Optional{Value: uint64(value), Valid: true}
+		bit = 1 << 3
 	case containerSwapLimit:
 		r.extra.SwapLimit = schemas.Optional{Value: uint64(value), Valid: true}
+		bit = 1 << 4
 	}
+	if r.given&bit != 0 {
+		d.refused[dropDuplicate]++
+	}
+	r.given |= bit
 }
 
 var errLabels = failed(resultLabels, fmt.Errorf("a container's or pod's series lacks its namespace, pod or container label"))

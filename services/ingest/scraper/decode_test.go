@@ -30,6 +30,7 @@ func decodeNext(t testing.TB, h *history, body string) (*schemas.UsageSample, ma
 	t.Helper()
 	var d decoder
 	d.begin(h, requested)
+	d.earliest, d.latest = math.MinInt64, math.MaxInt64 // most tests' times are of 1970
 	if err := d.decode([]byte(body)); err != nil {
 		return nil, nil, err
 	}
@@ -186,7 +187,8 @@ func TestDecodeRules(t *testing.T) {
 		},
 		"given twice: the last line wins, by field": {
 			cpu1 + "1 1000\n" + cpu1 + "3 3000\n" + mem1 + "2 2000\n",
-			want{point: &schemas.Point{Time: 2000 * ms, CPUTime: 3000 * ms, MemoryTime: 2000 * ms, CPU: 3e9, Memory: 2}},
+			want{point: &schemas.Point{Time: 2000 * ms, CPUTime: 3000 * ms, MemoryTime: 2000 * ms, CPU: 3e9, Memory: 2},
+				refused: map[string]int{"series_duplicate": 1}},
 		},
 		"the same container under labels in another order": {
 			cpu1 + "1 1000\n" + `container_memory_working_set_bytes{pod="p", namespace = "ns" ,container="c",} 2 2000` + "\n",
@@ -437,6 +439,7 @@ func TestDecodeOfManyContainers(t *testing.T) {
 	var d decoder
 	for range 2 {
 		d.begin(&h, requested)
+		d.earliest, d.latest = math.MinInt64, math.MaxInt64
 		if err := d.decode(body); err != nil {
 			t.Fatal(err)
 		}

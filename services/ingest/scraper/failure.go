@@ -1,6 +1,11 @@
 package scraper
 
-import "errors"
+import (
+	"errors"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
 
 // result is the outcome of a scrape: the value of the result label of headwater_ingest_scrapes_total.
 type result string
@@ -48,4 +53,32 @@ func resultOf(err error, otherwise result) result {
 		return f.result
 	}
 	return otherwise
+}
+
+// oneLine returns err as a text of one line of at most limit bytes: of a longer one the beginning, which says what was
+// wrong, and the end, which says what to do.
+func oneLine(err error, limit int) string {
+	text := strings.Join(strings.Fields(strings.ToValidUTF8(strings.Map(printable, err.Error()), "\uFFFD")), " ")
+	if len(text) <= limit {
+		return text
+	}
+	const gap = " ... "
+	tail := (limit - len(gap)) * 2 / 5
+	head := limit - len(gap) - tail
+	for head > 0 && !utf8.RuneStart(text[head]) {
+		head--
+	}
+	from := len(text) - tail
+	for from < len(text) && !utf8.RuneStart(text[from]) {
+		from++
+	}
+	return text[:head] + gap + text[from:]
+}
+
+// printable puts a space in the place of what would not stay on a line, or not be seen.
+func printable(r rune) rune {
+	if unicode.IsPrint(r) {
+		return r
+	}
+	return ' '
 }

@@ -15,12 +15,26 @@ func (c *Config) AddFlags(fs *pflag.FlagSet) {
 		"Scrape only the nodes with these labels, for example \"pool=web,arch!=arm64\"; all where empty.")
 	fs.StringVar(&c.Node, "node", c.Node,
 		"Scrape only the node of this name: for one ingester per node (a DaemonSet, with spec.nodeName).")
+	fs.StringVar(&c.Source, "source", c.Source,
+		"What the kubelets are asked for: \"resource\" for CPU, memory and swap, \"summary\" for all that /stats/summary has besides: page faults, network, filesystems, volumes, pressure. It takes a second request a scrape, and get on nodes/stats.")
 	fs.StringVar(&c.Kubeconfig, "kubeconfig", c.Kubeconfig,
 		"Kubeconfig file whose credentials and CA are used with the kubelets; the pod's service account where empty.")
 }
 
+// AddSharingFlags binds how several ingesters divide the nodes to flags.
+func (c *Config) AddSharingFlags(fs *pflag.FlagSet) {
+	fs.StringVar(&c.Instance, "instance", c.Instance,
+		"Name of this ingester among those that share the nodes; the host's name, which is the pod's, where empty.")
+	fs.IntVar(&c.Shard, "shard", c.Shard,
+		"Number of this ingester's fixed share of the nodes, from 0; with --total-shards.")
+	fs.IntVar(&c.TotalShards, "total-shards", c.TotalShards,
+		"Number of fixed shares, each scraped by the ingester with its --shard; 1 for an ingester that scrapes all nodes and knows of no others. 0: all ingesters that are alive share the nodes by themselves.")
+}
+
 // AddKubeletFlags binds how a kubelet is reached to flags. The defaults are those that c holds.
 func (c *Config) AddKubeletFlags(fs *pflag.FlagSet) {
+	fs.StringVar(&c.KubeletAddress, "kubelet-address", c.KubeletAddress,
+		"Address of the kubelet of --node, whatever the Node object says: for one ingester per node (a DaemonSet, with status.hostIP).")
 	fs.IntVar(&c.KubeletPort, "kubelet-port", c.KubeletPort,
 		"Port of the kubelets' HTTPS endpoint.")
 	fs.BoolVar(&c.KubeletUseNodeStatusPort, "kubelet-use-node-status-port", c.KubeletUseNodeStatusPort,

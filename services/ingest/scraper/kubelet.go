@@ -1,9 +1,8 @@
 package scraper
 
 import (
+	"bufio"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -13,14 +12,18 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/klauspost/compress/gzip"
 	"k8s.io/client-go/rest"
 )
 
 // kubelets asks kubelets for their metrics. It may be used concurrently.
 type kubelets struct {
 	client  *http.Client
-	limit   int64 // bytes of a body
+	held    *credentials
+	header  http.Header // of each request, beside the credentials; never changed
+	limit   int64       // bytes of a body
 	buffers sync.Pool
+	inflate sync.Pool // of *inflater
 }
 
 // userAgent names the service in a kubelet's log.
@@ -53,13 +56,26 @@ func newKubelets(c *Config) (*kubelets, error) {
 	if c.DeprecatedKubeletCompletelyInsecure {
 		*t = rest.TLSClientConfig{}
 	}
-	transport, err := rest.TransportFor(config)
+	held, err := newCredentials(config, c.Log, c.Registry)
+	if err != nil {
+		return nil, err
+	}
+	transport, err := newTransport(config, held.tlsChanged)
 	if err != nil {
 		return nil, fmt.Errorf("couldn't set up the kubelet client: %w; check the kubeconfig and the --kubelet flags' files", err)
 	}
+	// An answer takes a sixth of the bytes when it is compressed, and unpacking it as much time as all else here: worth it
+	// between machines. A service for one node only is on that node.
+	header := http.Header{"Accept-Encoding": {"gzip"}}
+	if c.Node != "" {
+		header = http.Header{"Accept-Encoding": {"identity"}}
+	}
 	return &kubelets{
-		client: &http.Client{Transport: transport, CheckRedirect: sameHost},
-		limit:  c.KubeletMaxBodyBytes,
+		client:  &http.Client{Transport: held.over(transport), CheckRedirect: sameHost},
+		held:    held,
+		header:  header,
+		limit:   c.KubeletMaxBodyBytes,
+		inflate: sync.Pool{New: func() any { return &inflater{packed: bufio.NewReaderSize(nil, 4<<10)} }},
 		buffers: sync.Pool{New: func() any {
 			b := make([]byte, 0, 16<<10)
 			return &b
@@ -82,14 +98,21 @@ func sameHost(request *http.Request, via []*http.Request) error {
 // get asks a kubelet and gives its answer to use, during whose call alone it is valid. The error is a *failure, or
 // use's.
 func (k *kubelets) get(ctx context.Context, u *url.URL, use func(body []byte) error) error {
-	request := (&http.Request{Method: http.MethodGet, URL: u, Header: http.Header{}}).WithContext(ctx)
+	request := (&http.Request{Method: http.MethodGet, URL: u, Header: k.header, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}).WithContext(ctx)
 	response, err := k.client.Do(request)
 	if err != nil {
-		return classify(ctx, fmt.Errorf("couldn't ask the kubelet: %w", err))
+		return k.held.explain(classify(ctx, fmt.Errorf("couldn't ask the kubelet: %w", err)))
 	}
 	defer response.Body.Close()
+	body := io.Reader(response.Body)
+	if !response.Uncompressed && strings.EqualFold(response.Header.Get("Content-Encoding"), "gzip") {
+		in := k.inflate.Get().(*inflater)
+		defer k.inflate.Put(in)
+		defer in.forget()
+		body = in.open(body)
+	}
 	if response.StatusCode != http.StatusOK {
-		return failed(resultStatus, statusError(response))
+		return k.held.explain(failed(resultStatus, statusError(u.Path, response, body)))
 	}
 	if response.ContentLength > k.limit {
 		return k.tooLarge()
@@ -97,7 +120,7 @@ func (k *kubelets) get(ctx context.Context, u *url.URL, use func(body []byte) er
 
 	buffer := k.buffers.Get().(*[]byte)
 	defer k.recycle(buffer)
-	if *buffer, err = appendAll((*buffer)[:0], response.Body, k.limit); err == nil {
+	if *buffer, err = appendAll((*buffer)[:0], body, k.limit); err == nil && int64(len(*buffer)) <= k.limit {
 		err = ctx.Err() // a body that ends because the time is over may look like a whole one
 	}
 	if err != nil {
@@ -121,6 +144,37 @@ func (k *kubelets) recycle(buffer *[]byte) {
 	}
 }
 
+// inflater unpacks gzip. Its memory is used again.
+type inflater struct {
+	packed *bufio.Reader
+	gzip   gzip.Reader
+	opened bool // the header was read
+}
+
+// open returns what r holds, unpacked.
+func (i *inflater) open(r io.Reader) io.Reader {
+	i.packed.Reset(r)
+	i.opened = false
+	return i
+}
+
+// Read implements io.Reader.
+func (i *inflater) Read(p []byte) (int, error) {
+	if !i.opened {
+		if err := i.gzip.Reset(i.packed); err != nil {
+			if err == io.EOF {
+				err = io.ErrUnexpectedEOF
+			}
+			return 0, err
+		}
+		i.opened = true
+	}
+	return i.gzip.Read(p)
+}
+
+// forget lets go of what was read.
+func (i *inflater) forget() { i.packed.Reset(nil) }
+
 // appendAll reads r to its end, or a little beyond limit.
 func appendAll(b []byte, r io.Reader, limit int64) ([]byte, error) {
 	for {
@@ -139,47 +193,37 @@ func appendAll(b []byte, r io.Reader, limit int64) ([]byte, error) {
 	}
 }
 
-// statusError tells of an answer that is not 200 what it is, and what to do about it.
-func statusError(response *http.Response) error {
+// statusError tells of an answer that is not 200 to a request for path what it is, and what to do about it.
+func statusError(path string, response *http.Response, body io.Reader) error {
 	const shown = 200
-	body, _ := io.ReadAll(io.LimitReader(response.Body, shown))
-	text, _, _ := strings.Cut(strings.TrimSpace(string(body)), "\n")
-	advice := ""
-	switch response.StatusCode {
-	case http.StatusUnauthorized:
-		advice = "; it doesn't accept the credentials: check --kubeconfig or the service account, and the kubelet's --authentication-token-webhook"
-	case http.StatusForbidden:
-		advice = "; grant get on nodes/metrics to the identity that it names"
-	case http.StatusNotFound:
-		advice = "; kubelets have the path since Kubernetes 1.18: check the node's annotation " + pathAnnotation + " and --kubelet-port"
+	beginning, _ := io.ReadAll(io.LimitReader(body, shown))
+	text, _, _ := strings.Cut(strings.TrimSpace(string(beginning)), "\n")
+	advice := statusAdvice(path, response.StatusCode)
+	if advice != "" {
+		advice = "; " + advice
 	}
 	return fmt.Errorf("the kubelet answered %s (%q)%s", response.Status, text, advice)
 }
 
-// classify gives an error of a request its category.
+// classify gives an error of a request its category, and says what to do.
 func classify(ctx context.Context, err error) *failure {
 	var (
 		network    *net.OpError
 		resolution *net.DNSError
-		record     tls.RecordHeaderError
-		alert      tls.AlertError
-		verify     *tls.CertificateVerificationError
-		authority  x509.UnknownAuthorityError
-		hostname   x509.HostnameError
-		invalid    x509.CertificateInvalidError
 		timeout    interface{ Timeout() bool }
 	)
+	if advice, ok := tlsTrouble(err); ok && resultOf(err, "") == "" {
+		return failed(resultTLS, fmt.Errorf("%w; %s", err, advice))
+	}
 	switch {
 	case resultOf(err, "") != "":
 		return failed(resultOf(err, ""), err)
-	case errors.As(err, &verify), errors.As(err, &authority), errors.As(err, &hostname), errors.As(err, &invalid):
-		return failed(resultTLS, fmt.Errorf("%w; give its CA by --kubelet-certificate-authority, or the address type that its certificate is for by --kubelet-preferred-address-types", err))
-	case errors.As(err, &record), errors.As(err, &alert), errors.Is(err, http.ErrSchemeMismatch):
-		return failed(resultTLS, err)
 	case errors.Is(ctx.Err(), context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
-		return failed(resultTimeout, fmt.Errorf("%w; see --kubelet-request-timeout", err))
-	case errors.As(err, &resolution), errors.As(err, &network) && (network.Op == "dial" || network.Op == "proxyconnect"):
-		return failed(resultConnect, err)
+		return failed(resultTimeout, fmt.Errorf("%w; look at the kubelet and the way to it, or give it more time by --kubelet-request-timeout", err))
+	case errors.As(err, &resolution):
+		return failed(resultConnect, fmt.Errorf("%w; the node's address is a name that isn't known here: put InternalIP first in --kubelet-preferred-address-types", err))
+	case errors.As(err, &network) && (network.Op == "dial" || network.Op == "proxyconnect"):
+		return failed(resultConnect, fmt.Errorf("%w; is the kubelet running, does a firewall or network policy let us reach it, are --kubelet-port and --kubelet-preferred-address-types right?", err))
 	}
-	return failed(resultRead, err)
+	return failed(resultRead, fmt.Errorf("%w; see the kubelet's log, and whether it is a kubelet that answers there", err))
 }

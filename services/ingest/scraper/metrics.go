@@ -15,6 +15,7 @@ type metrics struct {
 	skipped  prometheus.Counter
 	bytes    prometheus.Counter
 	recalls  *prometheus.CounterVec
+	reports  *prometheus.CounterVec
 }
 
 // outcomes of reading a node's last message back at the start.
@@ -43,13 +44,17 @@ func newMetrics(reg prometheus.Registerer, s *Service) *metrics {
 		bytes:   counter("published_bytes_total", "Bytes of usage samples handed to the stream layer."),
 		recalls: vector("recalls_total", "result", "Nodes whose last message was looked up before their first scrape, by whether there was one."),
 	}
+	m.reports = vector("reports_total", "result", "Scrape reports: of failures, and of what was in a kubelet's answer and isn't published. Lost ones were larger than NATS takes.")
 	scrapes := vector("scrapes_total", "result", "Scrapes by what came of them. Whatever is not \"success\" left the node's previous sample standing.")
 	for _, r := range results {
 		m.scrapes[r] = scrapes.WithLabelValues(string(r))
 	}
-	dropped := vector("dropped_total", "reason", "Series, pods and nodes' own points that were in a kubelet's answer and were not published.")
+	dropped := vector("dropped_total", "reason", "Series, pods and nodes' own points that were in a kubelet's answer and were not published as they were.")
 	for d := notDropped + 1; d < lastDrop; d++ {
 		m.dropped[d] = dropped.WithLabelValues(dropReasons[d])
+	}
+	for _, r := range []string{reportPublished, reportLost} {
+		m.reports.WithLabelValues(r)
 	}
 	for _, r := range []string{recallFound, recallNone, recallFailed} {
 		m.recalls.WithLabelValues(r)

@@ -13,9 +13,11 @@ import (
 )
 
 // nodeTargets knows which nodes are to be scraped: those whose Node objects are in the log. The API server is watched
-// once for all, by state.
+// once for all, by state. An ingester of one node reads that Node alone; where its kubelet is may be given
+// (--kubelet-address), but that there is such a node only the log can tell.
 type nodeTargets struct {
-	replay     *stream.Replay
+	replay     *stream.Replay // nil with follow
+	follow     *stream.Follow // where there is one node only: thousands of ingesters don't read all objects; else nil
 	addressing *addressing
 	decoder    *objects.Decoder[node]
 	prefix     string // of the subjects of Node objects
@@ -31,6 +33,13 @@ func newNodeTargets(conn *stream.Conn, cluster string, a *addressing, log *slog.
 		prefix:     prefix,
 	}
 	var err error
+	if a.only != "" {
+		t.follow, err = stream.NewFollow(stream.FollowConfig{
+			Conn: conn, Cluster: cluster, Name: "ingest-node", Log: log,
+			Subject: schemas.ObjectSubject{Cluster: cluster, Resource: "nodes", Name: a.only}.String(),
+		})
+		return t, err
+	}
 	t.replay, err = stream.NewReplay(stream.ReplayConfig{
 		Conn:    conn,
 		Cluster: cluster,
@@ -48,11 +57,30 @@ func newNodeTargets(conn *stream.Conn, cluster string, a *addressing, log *slog.
 // Run tells to of all targets, as soon as they are all known, and then of every change, until ctx ends; its error is ctx's.
 func (t *nodeTargets) Run(ctx context.Context, to TargetSink) error {
 	t.to = to
-	return t.replay.Run(ctx)
+	if t.follow == nil {
+		return t.replay.Run(ctx)
+	}
+	s := &nodeSink{nodeTargets: t, targets: map[string]Target{}}
+	return t.follow.Run(ctx, func(e stream.Event) (err error) {
+		if len(e.Data) == 0 { // there is no such node
+			s.to.Remove(t.addressing.only)
+		} else {
+			err = s.Apply(e)
+		}
+		if s.targets != nil {
+			s.whole()
+		}
+		return err
+	})
 }
 
 // Ready says why the targets aren't known yet; nil when they are.
-func (t *nodeTargets) Ready() error { return t.replay.Ready() }
+func (t *nodeTargets) Ready() error {
+	if t.follow != nil {
+		return t.follow.Ready()
+	}
+	return t.replay.Ready()
+}
 
 // nodeSink collects the targets of one replay until it is whole, and from then on passes changes on.
 type nodeSink struct {

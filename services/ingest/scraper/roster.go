@@ -31,6 +31,9 @@ type reading struct {
 	point  schemas.Point
 	extra  schemas.Extra
 	exists bool // one of the CPU, memory and start time series named it: others alone do not make it exist
+
+	given uint8   // which values there were in this body, a bit each
+	flaw  dropped // why its CPU time or memory was refused, if it was
 }
 
 // roster finds the series that a line is about: nearly always the one that stood in this place before, so that neither

@@ -2,6 +2,10 @@ package scraper
 
 import (
 	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
 
 	"github.com/headwater-metrics/headwater/schemas"
 )
@@ -15,11 +19,15 @@ const (
 	dropNotFinite
 	dropNegative
 	dropOutOfRange
+	dropDuplicate
+	dropFuture
+	dropPast
 	dropPodNoCPU
 	dropPodNoMemory
 	dropPodCgroup
 	dropNodeNoCPU
 	dropNodeNoMemory
+	dropTooLarge
 	lastDrop
 )
 
@@ -28,11 +36,43 @@ var dropReasons = [lastDrop]string{
 	dropNotFinite:    "series_not_finite",
 	dropNegative:     "series_negative",
 	dropOutOfRange:   "series_out_of_range",
+	dropDuplicate:    "series_duplicate",             // another line of the same body says something else: the last one counts
+	dropFuture:       "series_in_future",             // its time is too far ahead of ours
+	dropPast:         "series_too_old",               // its time is too far behind ours
 	dropPodNoCPU:     "pod_container_without_cpu",    // one container of a pod has no CPU time, or 0: all are dropped
 	dropPodNoMemory:  "pod_container_without_memory", // likewise
 	dropPodCgroup:    "pod_cgroup_incomplete",        // the pod's own figures
 	dropNodeNoCPU:    "node_without_cpu",
 	dropNodeNoMemory: "node_without_memory",
+	dropTooLarge:     "message_too_large", // a pod for which there was no room in the node's message
+}
+
+// drops are what a body told of and its sample does not, for the node's report. What lies in list is not changed any more.
+type drops struct {
+	list []schemas.DroppedUsage
+	more uint64 // those beyond schemas.MaxDropped
+}
+
+// add notes that a pod is not published, for its container's sake; the node's own point where there is no pod.
+func (d *drops) add(namespace, pod, container string, why dropped) {
+	if len(d.list) >= schemas.MaxDropped {
+		d.more++
+		return
+	}
+	d.list = append(d.list, schemas.DroppedUsage{Namespace: namespace, Pod: pod, Container: container, Reason: dropReasons[why]})
+}
+
+// equal tells whether the same was dropped.
+func (d drops) equal(o drops) bool { return d.more == o.more && slices.Equal(d.list, o.list) }
+
+// reason counts those of a reason in the list.
+func (d drops) reason(why dropped) (n int) {
+	for i := range d.list {
+		if d.list[i].Reason == dropReasons[why] {
+			n++
+		}
+	}
+	return n
 }
 
 // history is what a node's timeline keeps from one good scrape to the next: the names, for recognising them without
@@ -71,6 +111,8 @@ func (d *decoder) settle(h *history, r rules) (*schemas.UsageSample, error) {
 		p := &d.pods[i]
 		if p.drop != notDropped {
 			d.refused[p.drop]++
+			at := &d.containers.readings[p.fault]
+			d.drops.add(p.of.namespace, p.of.name, at.of.container, or(at.flaw, p.drop))
 			p.containers = 0
 		}
 		if p.containers > 0 || p.own >= 0 {
@@ -78,7 +120,7 @@ func (d *decoder) settle(h *history, r rules) (*schemas.UsageSample, error) {
 		}
 	}
 	if !hasNode && published == 0 {
-		return nil, errEmpty
+		return nil, d.empty()
 	}
 
 	b := &d.sample
@@ -111,9 +153,9 @@ func (d *decoder) group() {
 		switch {
 		case p.drop != notDropped:
 		case c.point.CPU == 0:
-			p.drop = dropPodNoCPU
+			p.drop, p.fault = dropPodNoCPU, int32(i)
 		case c.point.Memory == 0:
-			p.drop = dropPodNoMemory
+			p.drop, p.fault = dropPodNoMemory, int32(i)
 		}
 	}
 	for i := range d.own.readings {
@@ -140,15 +182,34 @@ func (d *decoder) grouped(p *pod) *podReading {
 
 // judgeNode tells whether the node's own point can be published.
 func (d *decoder) judgeNode() bool {
+	why := notDropped
 	switch {
 	case d.node.point.CPU == 0:
-		d.refused[dropNodeNoCPU]++
+		why = dropNodeNoCPU
 	case d.node.point.Memory == 0:
-		d.refused[dropNodeNoMemory]++
+		why = dropNodeNoMemory
 	default:
 		return true
 	}
+	d.refused[why]++
+	d.drops.add("", "", "", or(d.node.flaw, why))
 	return false
+}
+
+// empty says why there is nothing to publish, as far as the body tells.
+func (d *decoder) empty() error {
+	why := ""
+	switch {
+	case d.refused[dropFuture]+d.refused[dropPast] > 0:
+		why = fmt.Sprintf("; the times of %d of its values are more than %v ahead of ours and of %d more than %v behind: compare the clocks of the node and of this ingester's host",
+			d.refused[dropFuture], time.Duration(futureBound), d.refused[dropPast], time.Duration(pastBound))
+	case d.refused[dropNotFinite]+d.refused[dropNegative]+d.refused[dropOutOfRange] > 0:
+		why = fmt.Sprintf("; %d of its values are negative or no numbers",
+			d.refused[dropNotFinite]+d.refused[dropNegative]+d.refused[dropOutOfRange])
+	case d.unwell:
+		why = "; it says so itself, with scrape_error"
+	}
+	return fmt.Errorf("%w%s", errEmpty, why)
 }
 
 // fill lays out the sample's pods and containers and works out their rates.
@@ -200,6 +261,35 @@ func (d *decoder) fill(r rules) {
 			o.of.track = track{}
 		}
 	}
+}
+
+// fit leaves out of the sample as many pods as it takes for its message to have at most limit bytes, and returns that
+// message, in the memory of the one that was too large. Those that stay come first by namespace and name, so that they are
+// the same ones from scrape to scrape, whatever the kubelet's order; a pod that is too large by itself costs only itself.
+func (d *decoder) fit(s *schemas.UsageSample, limit int, payload []byte) []byte {
+	pods := s.Pods
+	slices.SortFunc(pods, func(a, b schemas.PodUsage) int {
+		return or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name))
+	})
+	var one schemas.UsageSample
+	one.Pods = pods[:0]
+	empty := len(one.AppendMsgpack(payload[:0]))
+	s.Pods = nil
+	const lengths = 4 // by which the head of a long list is longer than that of a short one
+	room := limit - len(s.AppendMsgpack(payload[:0])) - lengths
+	kept := pods[:0]
+	for i := range pods {
+		one.Pods = pods[i : i+1]
+		if size := len(one.AppendMsgpack(payload[:0])) - empty; size <= room {
+			room -= size
+			kept = append(kept, pods[i])
+			continue
+		}
+		d.refused[dropTooLarge]++
+		d.drops.add(pods[i].Namespace, pods[i].Name, "", dropTooLarge)
+	}
+	s.Pods = kept
+	return s.AppendMsgpack(payload[:0])
 }
 
 // grown returns s with length n, its old contents of no interest.

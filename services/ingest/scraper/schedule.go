@@ -23,12 +23,21 @@ type timeline struct {
 
 	// success is the time of the last good scrape, Unix nanoseconds; 0 before the first.
 	success atomic.Int64
+	// due is when the next scrape is to begin, Unix nanoseconds; in the past while one is in progress.
+	due atomic.Int64
+
+	mu      sync.Mutex // guards what follows
+	outcome outcome    // of the last scrape
+
+	past    sync.Mutex // guards history, which is read from outside too
+	history history
 
 	// Only the scrape in progress touches what follows; there is never more than one.
-	history  history
 	recalled bool   // the history was read back from the stream, or there was nothing to read
-	state    result // of the last scrape; "" before the first
 	size     int    // of the last message, bytes
+	dropped  drops  // of the last good scrape
+	pods     int    // that the last good scrape published
+	reported report // the last one that was published
 }
 
 // schedule gives every target its timeline: a scrape soon after it appears, then one at its own phase of every
@@ -108,7 +117,12 @@ func (s *schedule) set(target Target, some int) {
 	t.phase, t.first = place(target.Node, s.resolution)
 	t.ctx, t.cancel = context.WithCancel(s.parent)
 	s.fresh++
-	t.timer = time.AfterFunc(time.Duration(t.first*float64(spread(max(some, s.fresh), s.resolution))), func() { s.tick(t) })
+	wait := time.Duration(t.first * float64(spread(max(some, s.fresh), s.resolution)))
+	if due, made := upcoming(time.Now(), target.since, t.phase, s.resolution); made {
+		wait = due
+	}
+	t.due.Store(time.Now().Add(wait).UnixNano())
+	t.timer = time.AfterFunc(wait, func() { s.tick(t) })
 	s.timelines[target.Node] = t
 }
 
@@ -143,7 +157,9 @@ func (s *schedule) tick(t *timeline) {
 
 	started := time.Now()
 	s.scrape(t.ctx, t)
-	wait, skipped := next(started, time.Now(), t.phase, s.resolution)
+	now := time.Now()
+	wait, skipped := next(started, now, t.phase, s.resolution)
+	t.due.Store(now.Add(wait).UnixNano())
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -195,6 +211,16 @@ func mix(h uint64) uint64 {
 	h ^= h >> 33
 	h *= 0xc4ceb9fe1a85ec53
 	return h ^ h>>33
+}
+
+// inTime is how long before somebody was last heard a scrape of theirs must have been due to count as made.
+const inTime = 500 * time.Millisecond
+
+// upcoming returns how long it is until a scrape is due, and whether the one before was made, by somebody who was at it up
+// to since: then there is nothing to catch up on, and the node doesn't notice who asks.
+func upcoming(now, since time.Time, phase, resolution time.Duration) (wait time.Duration, made bool) {
+	into := time.Duration((now.UnixNano() - int64(phase)) % int64(resolution))
+	return resolution - into, !since.IsZero() && now.Add(inTime-into).Before(since)
 }
 
 // next returns how long to wait for the next scrape after one that began at started and is over now, and how many were

@@ -290,3 +290,40 @@ func TestNext(t *testing.T) {
 		}
 	}
 }
+
+// While 1 % of the nodes hang for 10 s at every scrape, all others are scraped at the very moments at which they would have
+// been without: their samples are as old when they are read.
+func TestNodesThatHangDelayNobody(t *testing.T) {
+	const n = 1000
+	scrapes := func(hanging bool) (all map[string][]time.Duration) {
+		synctest.Test(t, func(t *testing.T) {
+			d := newDiary()
+			if hanging {
+				for i := 0; i < n; i += 100 {
+					d.slow[fmt.Sprintf("node-%d", i)] = 10 * time.Second
+				}
+			}
+			s := newSchedule(t.Context(), resolution, d.scrape, d.skip)
+			defer s.stop()
+			s.Replace(targets(n))
+			time.Sleep(5 * time.Minute)
+			synctest.Wait()
+			s.stop()
+			all = d.scrapes
+		})
+		return all
+	}
+	without, with := scrapes(false), scrapes(true)
+	for i := range n {
+		node := fmt.Sprintf("node-%d", i)
+		if i%100 == 0 {
+			if n := len(with[node]); n < 19 || n > 22 { // it takes less than a resolution: none is left out
+				t.Errorf("%s, which hangs: %d scrapes", node, n)
+			}
+			continue
+		}
+		if diff := cmp.Diff(without[node], with[node]); diff != "" || len(with[node]) < 20 {
+			t.Fatalf("%s is scraped at other times: %s", node, diff)
+		}
+	}
+}

@@ -22,10 +22,12 @@ type Service struct {
 	log *slog.Logger
 
 	targets  *nodeTargets
+	share    *share // which of them are ours
 	kubelets *kubelets
 	rules    rules
 	decoders sync.Pool // of *decoder
 	metrics  *metrics
+	ingester string // what it is called in reports
 
 	publisher *stream.UsagePublisher   // while Run runs
 	schedule  atomic.Pointer[schedule] // nil before Run has its stream
@@ -45,6 +47,7 @@ func New(cfg Config) (*Service, error) {
 		cfg:      cfg,
 		log:      cfg.Log,
 		rules:    rulesFor(cfg.MetricResolution),
+		ingester: cfg.Instance,
 		decoders: sync.Pool{New: func() any { return new(decoder) }},
 	}
 	addressing, err := newAddressing(&cfg)
@@ -55,6 +58,9 @@ func New(cfg Config) (*Service, error) {
 		return nil, err
 	}
 	if s.targets, err = newNodeTargets(cfg.Conn, cfg.Streams.Cluster, addressing, cfg.Log, cfg.Registry); err != nil {
+		return nil, err
+	}
+	if s.share, err = newShare(&cfg); err != nil {
 		return nil, err
 	}
 	s.metrics = newMetrics(cfg.Registry, s)
@@ -69,7 +75,7 @@ func (s *Service) Ready() error {
 	if err := s.targets.Ready(); err != nil {
 		return fmt.Errorf("the nodes to scrape aren't known yet: %w", err)
 	}
-	return nil
+	return s.share.Ready()
 }
 
 // Run scrapes until ctx ends, and returns its error. Any other error is one that trying again can't cure.
@@ -90,7 +96,9 @@ func (s *Service) Run(ctx context.Context) error {
 	schedule := newSchedule(ctx, s.cfg.MetricResolution, s.scrape, func(n int) { s.metrics.skipped.Add(float64(n)) })
 	s.schedule.Store(schedule)
 	s.log.Info("scraping kubelets", "resolution", s.cfg.MetricResolution, "timeout", s.cfg.KubeletRequestTimeout)
-	g.Go(func() error { return s.targets.Run(ctx, schedule) })
+	s.share.begin(schedule, s.forget)
+	g.Go(func() error { return s.targets.Run(ctx, s.share) })
+	g.Go(func() error { return s.share.Run(ctx) })
 	g.Go(func() error { return s.keepStream(ctx) })
 	g.Go(func() error {
 		<-ctx.Done()
@@ -142,35 +150,32 @@ func (s *Service) scrape(ctx context.Context, t *timeline) {
 	if ctx.Err() != nil {
 		return // the node is no longer ours, or the service ends: what came of it is of no interest
 	}
-	s.metrics.duration.Observe(time.Since(started).Seconds())
-	outcome := resultSuccess
-	if err != nil {
-		outcome = resultOf(err, resultInternal)
-	} else {
+	now := time.Now()
+	if err == nil {
 		t.success.Store(started.UnixNano())
 	}
-	s.metrics.scrapes[outcome].Inc()
+	was, is := t.came(target, started, now.Sub(started), err)
+	s.metrics.duration.Observe(is.took.Seconds())
+	s.metrics.scrapes[is.result].Inc()
 
 	// A node's failure is logged when it begins, when its reason changes and when it ends.
-	switch was := t.state; {
-	case outcome == was:
+	switch {
+	case is.result == was.result:
 	case err != nil:
-		url := ""
-		if target.URL != nil {
-			url = target.URL.String()
-		}
-		s.log.Warn("couldn't scrape a node; its previous sample stands", "node", t.node, "url", url, "result", outcome, "error", err)
-	case was != "":
-		s.log.Info("the node can be scraped again", "node", t.node, "before", was)
+		s.log.Warn("couldn't scrape a node; its previous sample stands", "node", t.node, "url", is.url, "result", is.result, "error", err)
+	case was.result != "":
+		s.log.Info("the node can be scraped again", "node", t.node, "before", was.result)
 	}
-	t.state = outcome
+	s.report(t, was, is, now)
 }
 
 // attempt is a scrape's way from the request to the publication.
 func (s *Service) attempt(ctx context.Context, t *timeline, target *Target, started time.Time) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
+			t.past.Lock()
 			t.history = history{}
+			t.past.Unlock()
 			err = failed(resultInternal, fmt.Errorf("a bug of ours, please report it: %v\n%s", r, debug.Stack()))
 		}
 	}()
@@ -180,38 +185,65 @@ func (s *Service) attempt(ctx context.Context, t *timeline, target *Target, star
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.KubeletRequestTimeout)
 	defer cancel()
 	s.recall(ctx, t)
+	more, err := s.more(ctx, target)
+	if err != nil {
+		return err
+	}
+	defer more.release()
 	return s.kubelets.get(ctx, target.URL, func(body []byte) error {
 		s.metrics.bodies.Add(float64(len(body)))
-		payload, err := s.sample(t, body, started)
+		m, err := s.sample(t, body, more, started)
 		if err != nil {
 			return err
 		}
-		t.size = len(payload)
-		s.metrics.bytes.Add(float64(len(payload)))
+		t.size = len(m.payload)
+		s.metrics.bytes.Add(float64(len(m.payload)))
 		subject := schemas.UsageSubject{Cluster: s.cfg.Streams.Cluster, Node: t.node}.String()
-		if err := s.publisher.Publish(subject, payload); err != nil {
-			return failed(resultPublish, fmt.Errorf("couldn't publish the sample: %w", err))
+		if err := t.ctx.Err(); err != nil {
+			return err // the node is another ingester's now
 		}
+		if err := s.publisher.Publish(subject, m.payload); err != nil {
+			return failed(resultPublish, fmt.Errorf("couldn't publish the sample: %w; raise the NATS server's max_payload if it is too small", err))
+		}
+		t.dropped, t.pods = m.dropped, m.pods
 		return nil
 	})
 }
 
-// sample makes the message of a kubelet's answer.
-func (s *Service) sample(t *timeline, body []byte, started time.Time) ([]byte, error) {
+// message is what is published of one scrape, and what isn't.
+type message struct {
+	payload []byte
+	pods    int
+	dropped drops
+}
+
+// sample makes the message of a kubelet's answer, and of what there is more of; nil for nothing.
+func (s *Service) sample(t *timeline, body []byte, more *summary, started time.Time) (message, error) {
+	t.past.Lock()
+	defer t.past.Unlock()
 	d := s.decoders.Get().(*decoder)
 	defer s.decoders.Put(d)
 	defer d.release()
 	defer s.count(d)
 	d.begin(&t.history, started)
 	if err := d.decode(body); err != nil {
-		return nil, err
+		return message{}, err
 	}
 	sample, err := d.settle(&t.history, s.rules)
 	if err != nil {
-		return nil, err
+		return message{}, err
 	}
+	more.add(sample, started.UnixNano(), &d.refused)
 	sample.Node, sample.Time, sample.Duration = t.node, started.UnixNano(), int64(time.Since(started))
-	return sample.AppendMsgpack(make([]byte, 0, t.size+t.size/16+256)), nil
+	payload := sample.AppendMsgpack(make([]byte, 0, t.size+t.size/16+256))
+	if limit := s.cfg.Conn.MaxPayload(); len(payload) > limit {
+		payload = d.fit(sample, limit, payload)
+		if t.dropped.reason(dropTooLarge) == 0 {
+			s.log.Warn("a node's sample is larger than the NATS server takes, so that pods are left out; raise the server's max_payload",
+				"node", t.node, "max_payload", limit, "pods", len(sample.Pods), "left_out", d.refused[dropTooLarge])
+		}
+	}
+	return message{payload, len(sample.Pods), d.drops}, nil
 }
 
 // count counts what d has dropped.
@@ -238,11 +270,14 @@ func (s *Service) recall(ctx context.Context, t *timeline) {
 	var sample schemas.UsageSample
 	data, err := stream.LastUsage(ctx, s.cfg.Conn, s.cfg.Streams.Cluster, t.node)
 	if err == nil {
-		err = sample.Unmarshal(data)
+		err = sample.UnmarshalPoints(data)
 	}
 	switch {
 	case err == nil:
+		t.past.Lock()
 		t.history.recall(&sample)
+		t.past.Unlock()
+		t.success.CompareAndSwap(0, sample.Time)
 	case errors.Is(err, stream.ErrNoMessage):
 		outcome = recallNone
 	default:

@@ -296,6 +296,7 @@ func TestBadKubelets(t *testing.T) {
 		"labelless": {status(200, nodes+"container_cpu_usage_seconds_total 1 1000\n"), resultLabels},
 		"empty":     {status(200, "scrape_error 1\n"), resultEmpty},
 	}
+	got := w.reports()
 	good := runKubelet(t, "good")
 	w.put(schemas.Applied, good.node())
 	bad, before := map[string]*kubelet{}, map[string]*schemas.UsageSample{}
@@ -312,9 +313,9 @@ func TestBadKubelets(t *testing.T) {
 	}
 	bent := time.Now()
 	for name, test := range tests {
-		testenv.Eventually(t, 20*time.Second, func() error {
-			if n := w.scrapes(test.want); n < 2 {
-				return fmt.Errorf("%s: %d failures counted as %s", name, n, test.want)
+		got.wait(t, bad[name].name, func(r schemas.ScrapeReport) error {
+			if r.Failures < 2 || r.Result != string(test.want) || w.scrapes(test.want) < 2 {
+				return fmt.Errorf("want 2 failures and more as %s, %d are counted", test.want, w.scrapes(test.want))
 			}
 			return nil
 		})
@@ -332,7 +333,11 @@ func TestBadKubelets(t *testing.T) {
 		k.bend(nil)
 	}
 	for name, k := range bad {
-		halfACore(t, w.next(k.name, before[name]), 1900*time.Millisecond)
+		after := w.next(k.name, before[name])
+		for after.Time < bent.UnixNano() { // it was on its way when the kubelet was bent
+			after = w.next(k.name, after)
+		}
+		halfACore(t, after, 1900*time.Millisecond)
 	}
 	stop()
 }

@@ -5,6 +5,8 @@ import (
 	"net"
 	"net/url"
 	"strconv"
+	"strings"
+	"time"
 
 	"k8s.io/apimachinery/pkg/labels"
 )
@@ -14,6 +16,9 @@ type Target struct {
 	Node string   // the Node object's name
 	URL  *url.URL // where its kubelet answers; nil where Err says why there is none
 	Err  error
+
+	// since is up to when another ingester scraped the node, as far as is known; zero where nobody knows.
+	since time.Time
 }
 
 // same tells whether nothing changed that matters.
@@ -68,6 +73,7 @@ type addressing struct {
 	types         []string
 	selector      labels.Selector
 	only          string // the one node's name; "" for all
+	override      string // where the one node's kubelet is, whatever its Node says; "" for what it says
 }
 
 func newAddressing(c *Config) (*addressing, error) {
@@ -82,6 +88,7 @@ func newAddressing(c *Config) (*addressing, error) {
 		types:         c.KubeletPreferredAddressTypes,
 		selector:      selector,
 		only:          c.Node,
+		override:      strings.Trim(c.KubeletAddress, "[]"),
 	}
 	if c.DeprecatedKubeletCompletelyInsecure {
 		a.scheme = "http"
@@ -112,11 +119,15 @@ func (a *addressing) target(n *node) (Target, bool) {
 	return t, true
 }
 
-// address returns the node's first address of the best type that it has.
+// address returns the node's first address of the best type that it has. An empty one is none: it would lead to this
+// ingester's own host.
 func (a *addressing) address(n *node) (string, bool) {
+	if a.override != "" {
+		return a.override, true
+	}
 	for _, want := range a.types {
 		for _, address := range n.Status.Addresses {
-			if address.Type == want {
+			if address.Type == want && address.Address != "" {
 				return address.Address, true
 			}
 		}

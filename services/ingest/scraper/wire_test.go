@@ -1,0 +1,447 @@
+package scraper
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"k8s.io/client-go/rest"
+
+	"github.com/headwater-metrics/headwater/services/internal/testenv"
+)
+
+// newTestWire returns a wire without credentials that trusts the server.
+func newTestWire(t testing.TB, server *httptest.Server) *wire {
+	t.Helper()
+	config := &rest.Config{}
+	if server.TLS != nil {
+		config.CAData = certificatePEM(server)
+		config.NextProtos = []string{"http/1.1"}
+	}
+	transport, err := newTransport(config, func(err error) { t.Errorf("the files changed: %v", err) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := transport.(*wire)
+	t.Cleanup(w.CloseIdleConnections)
+	return w
+}
+
+// fetch asks for a server's root over w and reads the answer.
+func fetch(ctx context.Context, w *wire, address string) (string, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return "", err
+	}
+	response, err := w.RoundTrip(request)
+	if err != nil {
+		return "", err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	return string(body), err
+}
+
+// kept is how many connections w keeps.
+func (w *wire) kept() (n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, lines := range w.idle {
+		n += len(lines)
+	}
+	return n
+}
+
+// raw answers each request on a connection with the same bytes, and counts connections and requests.
+type raw struct {
+	connections, requests atomic.Int64
+	answer                string
+	then                  func(net.Conn) // after each answer
+}
+
+func (r *raw) serve(w http.ResponseWriter, _ *http.Request) {
+	r.connections.Add(1)
+	r.requests.Add(1)
+	conn, buffered, err := w.(http.Hijacker).Hijack()
+	if err != nil {
+		return
+	}
+	defer conn.Close()
+	for {
+		if _, err := io.WriteString(conn, r.answer); err != nil {
+			return
+		}
+		if r.then != nil {
+			r.then(conn)
+		}
+		if _, err := http.ReadRequest(bufio.NewReader(buffered.Reader)); err != nil {
+			return
+		}
+		r.requests.Add(1)
+	}
+}
+
+func TestConnectionsThatAreKept(t *testing.T) {
+	const large = 100_000
+	for name, test := range map[string]struct {
+		answer      string
+		want        string
+		connections int64 // for three requests
+	}{
+		"with a length":        {"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", "hello", 1},
+		"in chunks":            {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n", "hello", 1},
+		"chunks and a trailer": {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: A\r\n\r\n5\r\nhello\r\n0\r\nA: b\r\n\r\n", "hello", 1},
+		"large":                {fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", large, strings.Repeat("x", large)), strings.Repeat("x", large), 1},
+		"empty":                {"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "", 1},
+		"no content":           {"HTTP/1.1 204 No Content\r\n\r\n", "", 1},
+		"after interim ones":   {"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", "hello", 1},
+		"the last":             {"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello", "hello", 3},
+		"HTTP/1.0":             {"HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello", "hello", 3},
+		"more than announced":  {"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhelloHTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nforged!", "hello", 3},
+		"more behind chunks":   {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\nmore", "hello", 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			peer := &raw{answer: test.answer}
+			server, _ := newKubelet(t, peer.serve)
+			w := newTestWire(t, server)
+			for range 3 {
+				if body, err := fetch(t.Context(), w, server.URL); err != nil || body != test.want {
+					t.Fatalf("%.20q, %v", body, err)
+				}
+			}
+			if got := peer.connections.Load(); got != test.connections {
+				t.Errorf("%d connections for three requests, want %d", got, test.connections)
+			}
+		})
+	}
+}
+
+func TestAnswersThatAreNone(t *testing.T) {
+	for name, test := range map[string]struct{ answer, says string }{
+		"only interim ones":   {strings.Repeat("HTTP/1.1 103 Early Hints\r\n\r\n", 7), "1xx"},
+		"a header of 2 MB":    {"HTTP/1.1 200 OK\r\n" + strings.Repeat("A: "+strings.Repeat("b", 1000)+"\r\n", 2000) + "\r\n", "longer than"},
+		"a line of 2 MB":      {"HTTP/1.1 200 " + strings.Repeat("O", 2<<20) + "\r\n\r\n", "longer than"},
+		"two lengths":         {"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!", ""},
+		"a negative length":   {"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\nhello", ""},
+		"an unknown encoding": {"HTTP/1.1 200 OK\r\nTransfer-Encoding: smoke\r\n\r\nhello", ""},
+		"HTTP/0.9":            {"hello\r\n", ""},
+		"an enormous chunk":   {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\nhello", ""},
+		"chunks of nonsense":  {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nhello", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			peer := &raw{answer: test.answer, then: func(c net.Conn) { c.Close() }}
+			server, _ := newKubelet(t, peer.serve)
+			w := newTestWire(t, server)
+			body, err := fetch(t.Context(), w, server.URL)
+			if err == nil || !strings.Contains(err.Error(), test.says) {
+				t.Fatalf("%.20q, %v; want an error with %q", body, err, test.says)
+			}
+			if w.kept() != 0 {
+				t.Error("the connection is kept")
+			}
+		})
+	}
+}
+
+func TestAConnectionThatTheKubeletClosed(t *testing.T) {
+	var closes atomic.Bool
+	var requests atomic.Int64
+	server, _ := newKubelet(t, func(w http.ResponseWriter, r *http.Request) {
+		requests.Add(1)
+		if closes.Load() {
+			hijacked(func(c net.Conn) { c.Close() })(w, r)
+			return
+		}
+		io.WriteString(w, "hello")
+	})
+	w := newTestWire(t, server)
+	ask := func() error {
+		body, err := fetch(t.Context(), w, server.URL)
+		if err == nil && body != "hello" {
+			err = fmt.Errorf("%q", body)
+		}
+		return err
+	}
+	for range 3 {
+		if err := ask(); err != nil {
+			t.Fatal(err)
+		}
+		server.CloseClientConnections()
+	}
+	if got := requests.Load(); got != 3 {
+		t.Errorf("%d requests came, want 3", got)
+	}
+	// One that closes every connection without an answer is asked again once, over a new connection, and no more.
+	if err := ask(); err != nil {
+		t.Fatal(err)
+	}
+	closes.Store(true)
+	requests.Store(0)
+	if err := ask(); err == nil {
+		t.Error("no error")
+	}
+	if got := requests.Load(); got != 2 {
+		t.Errorf("%d requests came, want 2", got)
+	}
+	if w.kept() != 0 {
+		t.Error("a connection is kept")
+	}
+}
+
+func TestARequestThatIsGivenUp(t *testing.T) {
+	came, gone := make(chan struct{}, 2), make(chan struct{}, 2)
+	waits := func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/body" {
+			w.Header().Set("Content-Length", "10")
+			io.WriteString(w, "hello")
+			w.(http.Flusher).Flush()
+		}
+		came <- struct{}{}
+		<-r.Context().Done()
+		gone <- struct{}{}
+	}
+	server, _ := newKubelet(t, waits)
+	for _, path := range []string{"/header", "/body"} {
+		w := newTestWire(t, server)
+		ctx, cancel := context.WithCancel(t.Context())
+		result := make(chan error, 1)
+		go func() {
+			_, err := fetch(ctx, w, server.URL+path)
+			result <- err
+		}()
+		select {
+		case err := <-result:
+			t.Fatalf("%s: %v before it was given up", path, err)
+		case <-came:
+		}
+		cancel()
+		for range 2 {
+			select {
+			case err := <-result:
+				if err == nil {
+					t.Errorf("%s: no error", path)
+				}
+				result = nil
+			case <-gone: // the connection is closed
+			case <-time.After(10 * time.Second):
+				t.Fatalf("%s: nothing happens", path)
+			}
+		}
+		if w.kept() != 0 {
+			t.Errorf("%s: the connection is kept", path)
+		}
+	}
+}
+
+// callers greets whoever asks, and knows over how many connections they did.
+type callers struct{ addresses sync.Map }
+
+func (c *callers) serve(w http.ResponseWriter, r *http.Request) {
+	c.addresses.Store(r.RemoteAddr, true)
+	io.WriteString(w, "hello")
+}
+
+func (c *callers) count() (n int) {
+	c.addresses.Range(func(any, any) bool { n++; return true })
+	return n
+}
+
+func TestConnectionsThatAreOld(t *testing.T) {
+	var callers callers
+	server, _ := newKubelet(t, callers.serve)
+	w := newTestWire(t, server)
+	ask := func() {
+		t.Helper()
+		if _, err := fetch(t.Context(), w, server.URL); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ask()
+	age := func(by time.Duration) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		for _, lines := range w.idle {
+			for _, l := range lines {
+				l.since = l.since.Add(-by)
+			}
+		}
+		w.swept = time.Time{}
+	}
+	age(idleTimeout - 10*time.Second)
+	ask()
+	if callers.count() != 1 {
+		t.Error("a connection that isn't too old was not used")
+	}
+	age(idleTimeout)
+	ask()
+	if callers.count() != 2 {
+		t.Error("a connection that is too old was used")
+	}
+	// What nobody asks any more is closed when something else is asked.
+	age(idleTimeout)
+	other, _ := newKubelet(t, func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "hello") })
+	if _, err := fetch(t.Context(), w, other.URL); err != nil {
+		t.Fatal(err)
+	}
+	if n := w.kept(); n != 1 {
+		t.Errorf("%d connections are kept, want the one that was just used", n)
+	}
+}
+
+func TestManyRequestsAtOnce(t *testing.T) {
+	servers := make([]*httptest.Server, 4)
+	for i := range servers {
+		servers[i], _ = newKubelet(t, func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/slow" {
+				select {
+				case <-r.Context().Done():
+					return
+				case <-time.After(5 * time.Millisecond):
+				}
+			}
+			fmt.Fprint(w, r.Host, r.URL.Path, strings.Repeat("x", 20_000))
+		})
+	}
+	before := runtime.NumGoroutine()
+	w := newTestWire(t, servers[0])
+	var group sync.WaitGroup
+	for range 40 {
+		group.Go(func() {
+			for range 25 {
+				server := servers[rand.IntN(len(servers))]
+				path, ctx, cancel := "/", t.Context(), context.CancelFunc(func() {})
+				if rand.IntN(4) == 0 {
+					path = "/slow"
+					ctx, cancel = context.WithTimeout(ctx, time.Duration(rand.IntN(10))*time.Millisecond)
+				}
+				body, err := fetch(ctx, w, server.URL+path)
+				want := strings.TrimPrefix(server.URL, "https://") + path
+				switch {
+				case err == nil && (!strings.HasPrefix(body, want+"x") || len(body) != len(want)+20_000):
+					t.Errorf("%.40q, want %s", body, want)
+				case err != nil && path != "/slow":
+					t.Error(err)
+				}
+				cancel()
+			}
+		})
+	}
+	group.Wait()
+	if n := w.kept(); n == 0 || n > len(servers)*idlePerHost {
+		t.Errorf("%d connections are kept", n)
+	}
+	w.CloseIdleConnections()
+	if n := w.kept(); n != 0 {
+		t.Errorf("%d connections are kept after all were closed", n)
+	}
+	testenv.Eventually(t, 10*time.Second, func() error { // the servers' own end too
+		if now := runtime.NumGoroutine(); now > before+8 {
+			return fmt.Errorf("%d goroutines, %d before", now, before)
+		}
+		return nil
+	})
+}
+
+func TestAConnectionIsSmall(t *testing.T) {
+	server, _ := newKubelet(t, func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, strings.Repeat("x", 50_000)) })
+	w := newTestWire(t, server)
+	before := runtime.NumGoroutine()
+	if _, err := fetch(t.Context(), w, server.URL); err != nil {
+		t.Fatal(err)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, lines := range w.idle {
+		for _, l := range lines {
+			if l.reader != nil || l.socket.buffer != nil {
+				t.Error("a connection that waits has buffers")
+			}
+		}
+	}
+	if now := runtime.NumGoroutine(); now > before+2 { // the server's: a connection, and who waits for its next request
+		t.Errorf("%d goroutines, %d before", now, before)
+	}
+}
+
+// otherWay is one to the kubelets that notes what went over it.
+type otherWay struct{ asked []string }
+
+func (r *otherWay) RoundTrip(request *http.Request) (*http.Response, error) {
+	r.asked = append(r.asked, request.URL.String())
+	return nil, errors.New("this way is closed")
+}
+
+func TestProxies(t *testing.T) {
+	server, _ := newKubelet(t, func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "hello") })
+	w := newTestWire(t, server)
+	other := &otherWay{}
+	w.proxied = other
+	w.proxy = func(r *http.Request) (*url.URL, error) {
+		if r.URL.Path == "/away" {
+			return url.Parse("http://proxy.invalid:3128")
+		}
+		return nil, nil
+	}
+	if body, err := fetch(t.Context(), w, server.URL+"/here"); err != nil || body != "hello" {
+		t.Errorf("%q, %v", body, err)
+	}
+	if _, err := fetch(t.Context(), w, server.URL+"/away"); err == nil || len(other.asked) != 1 || other.asked[0] != server.URL+"/away" {
+		t.Errorf("%v, %q", err, other.asked)
+	}
+}
+
+func TestPlainConnections(t *testing.T) {
+	var callers callers
+	server := httptest.NewServer(http.HandlerFunc(callers.serve))
+	t.Cleanup(server.Close)
+	w := newTestWire(t, server)
+	for range 3 {
+		if body, err := fetch(t.Context(), w, server.URL); err != nil || body != "hello" {
+			t.Fatalf("%q, %v", body, err)
+		}
+	}
+	if n := callers.count(); n != 1 {
+		t.Errorf("%d connections", n)
+	}
+}
+
+func TestTheServersNameIsItsAddress(t *testing.T) {
+	names := make(chan string, 1)
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.Host) }))
+	server.TLS = &tls.Config{GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		names <- hello.ServerName
+		return nil, nil
+	}}
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	w := newTestWire(t, server)
+	_, port, err := net.SplitHostPort(server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body, err := fetch(t.Context(), w, "https://localhost:"+port); err == nil {
+		t.Errorf("%q: the certificate isn't for localhost", body)
+	}
+	if name := <-names; name != "localhost" {
+		t.Errorf("the server was greeted as %q", name)
+	}
+	if body, err := fetch(t.Context(), w, server.URL); err != nil || body != server.Listener.Addr().String() {
+		t.Errorf("%q, %v", body, err)
+	}
+}

@@ -9,8 +9,9 @@ GO        ?= go
 FUZZTIME  ?= 20s
 RUN_FLAGS ?= --metric-resolution=5s
 PARITY_FLAGS ?=
-# Sizes of cluster for the comparison with kube-state-metrics; 100,1000,5000 takes half an hour and 16 GB of memory. With
-# several, PLOT=docs/scale.svg draws how cost grows.
+TOPPARITY_FLAGS ?=
+# Sizes of cluster for the comparisons with kube-state-metrics and metrics-server; 100,1000,5000 takes half an hour or more
+# and up to 16 GB of memory. With several, PLOT=docs/scale.svg draws how cost grows.
 BENCH_NODES ?= 1000
 PLOT      ?=
 
@@ -36,14 +37,16 @@ test: ## Unit and component tests, with the race detector.
 .PHONY: e2e
 e2e: build ## Scenarios on a real control plane, kubectl and Prometheus (the first run builds them).
 	cd test && GOWORK=off $(GO) run ./cmd/pins
-	cd test && GOWORK=off $(GO) test -count=1 -timeout 25m -v $$(GOWORK=off $(GO) list ./... | grep -v /parity$$)
+	cd test && GOWORK=off $(GO) run ./cmd/pins metrics-server-e2e
+	cd test && GOWORK=off $(GO) test -count=1 -timeout 25m -v $$(GOWORK=off $(GO) list ./... | grep -vE '/(top)?parity$$')
 	$(MAKE) parity PARITY_FLAGS=-short
 
 .PHONY: parity
-parity: build ## Compare with the real kube-state-metrics, series by series (PARITY_FLAGS="-short", "-objects=5000 -seed=7").
+parity: build ## Compare with the real kube-state-metrics and metrics-server (PARITY_FLAGS="-short", "-objects=5000 -seed=7"; TOPPARITY_FLAGS="-pods=5000 -seed=7").
 	cd test && GOWORK=off $(GO) run ./cmd/pins
 	cd test && GOWORK=off $(GO) run ./cmd/pins kube-state-metrics oracle
 	cd test && GOWORK=off $(GO) test -count=1 -timeout 15m -v ./parity $(PARITY_FLAGS)
+	cd test && GOWORK=off $(GO) test -count=1 -timeout 15m -v ./topparity $(TOPPARITY_FLAGS)
 
 .PHONY: bench
 bench: build ## Print the figures, as ratios in one run.
@@ -54,6 +57,10 @@ bench: build ## Print the figures, as ratios in one run.
 .PHONY: bench-ksm
 bench-ksm: build ## Compare with kube-state-metrics alone (BENCH_NODES=100,1000,5000 PLOT=docs/scale.svg).
 	cd test && GOWORK=off $(GO) run ./cmd/pins kube-state-metrics nats-server && GOWORK=off $(GO) test -run '^$$' -bench KubeStateMetrics -benchtime 1x -timeout 90m ./bench/... -args -nodes=$(BENCH_NODES) -plot=$(abspath $(PLOT))
+
+.PHONY: bench-scale
+bench-scale: build ## Compare with metrics-server on 1,000 nodes, six minutes (BENCH_NODES=100,1000,5000 PLOT=docs/scale-usage.svg: half an hour, and 16 GB of memory).
+	cd test && GOWORK=off $(GO) run ./cmd/pins metrics-server nats-server && GOWORK=off $(GO) test -run '^$$' -bench Scale -benchtime 1x -timeout 120m ./bench/... -args -nodes=$(BENCH_NODES) -plot=$(abspath $(PLOT))
 
 .PHONY: golden
 golden: ## Write the golden files anew; review the difference before you commit it.

@@ -8,8 +8,6 @@ import (
 	"os"
 	"runtime"
 	"slices"
-	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -17,19 +15,15 @@ import (
 )
 
 var (
-	sizes    = flag.String("nodes", "1000", "comma-separated numbers of nodes for the comparison with kube-state-metrics")
+	sizes    = flag.String("nodes", "1000", "comma-separated numbers of nodes for the comparisons with kube-state-metrics and metrics-server")
 	plotFile = flag.String("plot", "", "file for a plot of how cost grows with the nodes, in SVG; needs several -nodes")
 )
 
 // BenchmarkKubeStateMetrics puts the exporter and kube-state-metrics on the same objects and measures both by turns.
 func BenchmarkKubeStateMetrics(b *testing.B) {
 	var all []*comparison
-	for _, text := range strings.Split(*sizes, ",") {
-		nodes, err := strconv.Atoi(text)
-		if err != nil || nodes < 1 {
-			b.Fatalf("-nodes is %q; it has to be numbers with commas between them", *sizes)
-		}
-		b.Run("nodes="+text, func(b *testing.B) {
+	for _, nodes := range sizesOf(b) {
+		b.Run(fmt.Sprintf("nodes=%d", nodes), func(b *testing.B) {
 			for b.Loop() {
 				c, before := &comparison{nodes: nodes}, load()
 				c.run(newScale(b, nodes))
@@ -45,7 +39,7 @@ func BenchmarkKubeStateMetrics(b *testing.B) {
 		printGrowth(os.Stdout, all)
 	}
 	if *plotFile != "" && len(all) > 1 {
-		if err := os.WriteFile(*plotFile, plot(all), 0o644); err != nil {
+		if err := os.WriteFile(*plotFile, plotComparisons(all), 0o644); err != nil {
 			b.Fatal(err)
 		}
 	}

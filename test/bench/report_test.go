@@ -50,8 +50,11 @@ func (s series) of(figure func(restart) float64) spread {
 	for _, r := range s {
 		all = append(all, figure(r))
 	}
-	slices.Sort(all)
 	n := len(all)
+	if n == 0 {
+		return spread{}
+	}
+	slices.Sort(all)
 	return spread{all[0], (all[(n-1)/2] + all[n/2]) / 2, all[n-1]}
 }
 

@@ -147,9 +147,14 @@ type usage struct {
 
 // window looks on for a while.
 func (w *world) window(ctx context.Context, long time.Duration) (usage, error) {
+	return windowOf(ctx, w.processes, long)
+}
+
+// windowOf looks on for a while at what some processes use.
+func windowOf(ctx context.Context, processes []*cluster.Process, long time.Duration) (usage, error) {
 	var u usage
 	all := func() (costs []cost, err error) {
-		for _, p := range w.processes {
+		for _, p := range processes {
 			c, err := costOf(p.Pid())
 			if err != nil {
 				return nil, err
@@ -171,9 +176,9 @@ func (w *world) window(ctx context.Context, long time.Duration) (usage, error) {
 	if err != nil {
 		return u, err
 	}
-	for i, p := range w.processes {
+	for i, p := range processes {
 		u.names = append(u.names, p.Name())
-		u.costs = append(u.costs, cost{cpu: after[i].cpu - before[i].cpu, peak: after[i].peak})
+		u.costs = append(u.costs, cost{cpu: after[i].cpu - before[i].cpu, peak: after[i].peak, resident: after[i].resident})
 	}
 	return u, nil
 }

@@ -34,6 +34,11 @@ type world struct {
 
 	running    map[string]int // running containers of each running pod, by namespace/name
 	containers int            // all of them
+
+	apps             []application
+	crowdedNamespace string // the one with most running pods,
+	crowd            int    // so many
+	kubelets         []kubelet
 }
 
 // server is a process that is asked.
@@ -87,7 +92,10 @@ func newWorld(b *testing.B, nodes int) *world {
 	return w
 }
 
-// learn asks the API server which pods run: that is what a complete answer has.
+// appLabel names a pod's application.
+const appLabel = "app.kubernetes.io/name"
+
+// learn asks the API server which pods run, in pages: that is what a complete answer has.
 func (w *world) learn(ctx context.Context) error {
 	config := rest.CopyConfig(w.admin)
 	config.ContentType = "application/vnd.kubernetes.protobuf"
@@ -95,23 +103,43 @@ func (w *world) learn(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("couldn't make a client: %w", err)
 	}
-	list, err := client.CoreV1().Pods("").List(ctx, metav1.ListOptions{FieldSelector: "status.phase=" + string(corev1.PodRunning)})
-	if err != nil {
-		return fmt.Errorf("couldn't ask which pods run: %w", err)
-	}
-	w.running = make(map[string]int, len(list.Items))
-	for i := range list.Items {
-		pod := &list.Items[i]
-		n := 0
-		for _, c := range pod.Status.ContainerStatuses {
-			if c.State.Running != nil {
-				n++
+	w.running = map[string]int{}
+	crowds, apps := map[string]int{}, map[[2]string]int{}
+	options := metav1.ListOptions{Limit: 5000, FieldSelector: "status.phase=" + string(corev1.PodRunning)}
+	for {
+		list, err := client.CoreV1().Pods("").List(ctx, options)
+		if err != nil {
+			return fmt.Errorf("couldn't ask which pods run: %w", err)
+		}
+		for i := range list.Items {
+			pod := &list.Items[i]
+			n := 0
+			for _, c := range pod.Status.ContainerStatuses {
+				if c.State.Running != nil {
+					n++
+				}
+			}
+			w.running[pod.Namespace+"/"+pod.Name] = n
+			w.containers += n
+			crowds[pod.Namespace]++
+			if app := pod.Labels[appLabel]; app != "" {
+				apps[[2]string{pod.Namespace, app}]++
 			}
 		}
-		w.running[pod.Namespace+"/"+pod.Name] = n
-		w.containers += n
+		if options.Continue = list.Continue; options.Continue == "" {
+			break
+		}
 	}
-	return nil
+	for namespace, n := range crowds {
+		if n > w.crowd {
+			w.crowdedNamespace, w.crowd = namespace, n
+		}
+	}
+	for of, n := range apps {
+		w.apps = append(w.apps, application{of[0], of[1], n})
+	}
+	w.kubelets, err = kubeletsOf(ctx, client)
+	return err
 }
 
 // load is what the machine does, as the kernel says it: the mean number of running processes of the last minute.

@@ -46,6 +46,14 @@ func (c *Cluster) certify() error {
 		return err
 	}
 
+	kubelets, err := c.ca.issue("kube-apiserver-kubelet-client", []string{"system:masters"}, nil)
+	if err != nil {
+		return err
+	}
+	if err := kubelets.write(filepath.Join(pki, "apiserver-kubelet-client")); err != nil {
+		return err
+	}
+
 	proxy, err := newAuthority("headwater-test-front-proxy-ca")
 	if err != nil {
 		return err

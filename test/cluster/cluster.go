@@ -65,12 +65,13 @@ type Cluster struct {
 	ownsDir bool
 
 	// mu guards processes, which are all that were started, in order, controllers, which are those that were restarted
-	// last, restarts, which is how often, and closed.
-	mu          sync.Mutex
-	processes   []*Process
-	controllers *Process
-	restarts    int
-	closed      bool
+	// last, restarts, which is how often, metricsServers, which counts them, and closed.
+	mu             sync.Mutex
+	processes      []*Process
+	controllers    *Process
+	restarts       int
+	metricsServers int
+	closed         bool
 }
 
 // Start builds what is not built yet, which takes minutes the first time, and starts a cluster, which takes seconds. It

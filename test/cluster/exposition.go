@@ -35,14 +35,15 @@ func (t *truth) expose(node string, now time.Time) []byte {
 
 	var containerCPU, containerMemory, containerStart, swapLimit, containerSwap, podCPU, podMemory, podSwap []series
 	for _, p := range t.sorted(node) {
-		var memory uint64
+		var memory, swap uint64
 		for _, c := range p.containers {
 			memory += c.memory
+			swap += c.swap
 		}
 		labels := fmt.Sprintf("{namespace=%q,pod=%q}", p.namespace, p.name)
 		podCPU = append(podCPU, series{text: labels, value: nanos(p.cpu.read(now))})
 		podMemory = append(podMemory, series{text: labels, value: float64(memory)})
-		podSwap = append(podSwap, series{text: labels})
+		podSwap = append(podSwap, series{text: labels, value: float64(swap)})
 	}
 	for _, cp := range t.containers(node) {
 		c := cp.container
@@ -51,7 +52,7 @@ func (t *truth) expose(node string, now time.Time) []byte {
 		containerMemory = append(containerMemory, series{text: labels, value: float64(c.memory)})
 		containerStart = append(containerStart, series{text: labels, value: float64(c.started.UnixNano()) / 1e9, bare: true})
 		swapLimit = append(swapLimit, series{text: labels})
-		containerSwap = append(containerSwap, series{text: labels})
+		containerSwap = append(containerSwap, series{text: labels, value: float64(c.swap)})
 	}
 	n := t.nodes[node]
 	families := []family{
@@ -62,7 +63,7 @@ func (t *truth) expose(node string, now time.Time) []byte {
 		{"container_swap_usage_bytes", "gauge", "[ALPHA] Current amount of the container swap usage in bytes. Reported only on non-windows systems", containerSwap},
 		{"node_cpu_usage_seconds_total", "counter", "[STABLE] Cumulative cpu time consumed by the node in core-seconds", []series{{value: nanos(n.cpu.read(now))}}},
 		{"node_memory_working_set_bytes", "gauge", "[STABLE] Current working set of the node in bytes", []series{{value: float64(n.memory)}}},
-		{"node_swap_usage_bytes", "gauge", "[ALPHA] Current swap usage of the node in bytes. Reported only on non-windows systems", []series{{}}},
+		{"node_swap_usage_bytes", "gauge", "[ALPHA] Current swap usage of the node in bytes. Reported only on non-windows systems", []series{{value: float64(n.swap)}}},
 		{"pod_cpu_usage_seconds_total", "counter", "[STABLE] Cumulative cpu time consumed by the pod in core-seconds", podCPU},
 		{"pod_memory_working_set_bytes", "gauge", "[STABLE] Current working set of the pod in bytes", podMemory},
 		{"pod_swap_usage_bytes", "gauge", "[ALPHA] Current amount of the pod swap usage in bytes. Reported only on non-windows systems", podSwap},

@@ -3,6 +3,7 @@ package cluster
 import (
 	"compress/gzip"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -34,6 +35,8 @@ type Kubelets struct {
 	nodes  []*node
 	log    func(format string, args ...any)
 
+	forwards forwards
+
 	// cancel ends everything that runs in the background, and running counts it.
 	cancel  context.CancelFunc
 	running sync.WaitGroup
@@ -48,13 +51,21 @@ type node struct {
 	name   string
 	port   int
 	labels map[string]string
-	server *http.Server
+
+	// handler and tls are those of every server of the node, mu guards the one that it has now, or nil.
+	handler http.Handler
+	tls     *tls.Config
+	mu      sync.Mutex
+	server  *http.Server
 
 	// scrapes counts requests for metrics, bent ones too.
 	scrapes atomic.Int64
 
 	// fault is nil while the node is well.
 	fault atomic.Pointer[Fault]
+
+	// guard is nil while nobody looks on.
+	guard atomic.Pointer[Guard]
 }
 
 // startKubelets starts the servers, registers the nodes, and begins to play pods. Node names hold a dot, as they do in
@@ -98,11 +109,7 @@ func (k *Kubelets) start(ctx, background context.Context, c *Cluster) error {
 // close ends everything and waits for it.
 func (k *Kubelets) close() {
 	k.cancel()
-	for _, n := range k.nodes {
-		if n.server != nil {
-			n.server.Close()
-		}
-	}
+	k.Stop()
 	k.running.Wait()
 }
 
@@ -115,22 +122,40 @@ func (k *Kubelets) serve(n *node, c *Cluster) error {
 	if n.port, err = FreePort(); err != nil {
 		return err
 	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /metrics/resource", func(w http.ResponseWriter, r *http.Request) { k.scrape(n, w, r) })
+	mux.HandleFunc("GET /stats/summary", func(w http.ResponseWriter, r *http.Request) { k.summarize(n, w, r) })
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "ok") })
+	mux.HandleFunc("POST /portForward/{namespace}/{pod}", k.portForward)
+	mux.HandleFunc("GET /", func(w http.ResponseWriter, r *http.Request) {
+		if n.fault.Load() == nil {
+			http.NotFound(w, r)
+			return
+		}
+		k.scrape(n, w, r)
+	})
+	n.handler, n.tls = authenticated(mux), config
+	return k.listen(n)
+}
+
+// listen starts the server of a node.
+func (k *Kubelets) listen(n *node) error {
 	listener, err := net.Listen("tcp", loopback(n.port))
 	if err != nil {
 		return fmt.Errorf("couldn't listen for kubelet %s: %w", n.name, err)
 	}
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /metrics/resource", func(w http.ResponseWriter, r *http.Request) { k.scrape(n, w, r) })
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "ok") })
-	n.server = &http.Server{
-		Handler:           authenticated(mux),
-		TLSConfig:         config,
+	server := &http.Server{
+		Handler:           n.handler,
+		TLSConfig:         n.tls.Clone(),
 		ReadHeaderTimeout: 10 * time.Second,
 		// Clients that are killed in the middle of a handshake are part of the play.
 		ErrorLog: log.New(io.Discard, "", 0),
 	}
+	n.mu.Lock()
+	n.server = server
+	n.mu.Unlock()
 	k.running.Go(func() {
-		if err := n.server.ServeTLS(listener, "", ""); !errors.Is(err, http.ErrServerClosed) {
+		if err := server.ServeTLS(listener, "", ""); !errors.Is(err, http.ErrServerClosed) {
 			k.log("kubelet %s stopped serving: %v", n.name, err)
 		}
 	})
@@ -151,12 +176,30 @@ func authenticated(next http.Handler) http.Handler {
 // scrape answers a request for a node's metrics.
 func (k *Kubelets) scrape(n *node, w http.ResponseWriter, r *http.Request) {
 	n.scrapes.Add(1)
-	if fault := n.fault.Load(); fault != nil {
-		(*fault)(w, r)
+	if n.turnedAway(w, r) {
 		return
 	}
-	body := k.truth.expose(n.name, time.Now())
-	w.Header().Set("Content-Type", expositionType)
+	answer(w, r, expositionType, k.truth.expose(n.name, time.Now()))
+}
+
+// turnedAway answers a request that the node's guard or fault answers.
+func (n *node) turnedAway(w http.ResponseWriter, r *http.Request) bool {
+	if guard := n.guard.Load(); guard != nil {
+		if status := (*guard)(n.name, r); status != 0 {
+			http.Error(w, http.StatusText(status), status)
+			return true
+		}
+	}
+	if fault := n.fault.Load(); fault != nil {
+		(*fault)(w, r)
+		return true
+	}
+	return false
+}
+
+// answer sends a body, compressed if the client takes that.
+func answer(w http.ResponseWriter, r *http.Request, contentType string, body []byte) {
+	w.Header().Set("Content-Type", contentType)
 	if !strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
 		_, _ = w.Write(body)
 		return
@@ -202,7 +245,7 @@ func (k *Kubelets) named(names []string) []*node {
 }
 
 // Bend makes the named nodes, or all, answer scrapes with the fault from now on: [Hang], [Reset], [HTML], or what
-// [Status], [Body] and [Flood] return.
+// [Status], [Body] and [Flood] return. Requests for other paths are then scrapes too: a node's annotation may name one.
 func (k *Kubelets) Bend(fault Fault, nodes ...string) {
 	for _, n := range k.named(nodes) {
 		n.fault.Store(&fault)
@@ -214,6 +257,50 @@ func (k *Kubelets) Heal(nodes ...string) {
 	for _, n := range k.named(nodes) {
 		n.fault.Store(nil)
 	}
+}
+
+// Guard looks at a request for a node's metrics before it is answered. A status other than 0 is the answer. It is called
+// concurrently.
+type Guard func(node string, r *http.Request) (status int)
+
+// Watch puts a guard before the named nodes, or all, in the place of the one that is there; nil for none.
+func (k *Kubelets) Watch(guard Guard, nodes ...string) {
+	for _, n := range k.named(nodes) {
+		if guard == nil {
+			n.guard.Store(nil)
+		} else {
+			n.guard.Store(&guard)
+		}
+	}
+}
+
+// Stop ends the servers of the named nodes, or of all, with all their connections. Their pods run on, as they do without
+// their kubelet.
+func (k *Kubelets) Stop(nodes ...string) {
+	for _, n := range k.named(nodes) {
+		n.mu.Lock()
+		if n.server != nil {
+			n.server.Close()
+			n.server = nil
+		}
+		n.mu.Unlock()
+	}
+}
+
+// Resume undoes Stop.
+func (k *Kubelets) Resume(nodes ...string) error {
+	for _, n := range k.named(nodes) {
+		n.mu.Lock()
+		serves := n.server != nil
+		n.mu.Unlock()
+		if serves {
+			continue
+		}
+		if err := k.listen(n); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Scrapes returns how many scrapes the named nodes, or all, were asked for so far.
@@ -256,11 +343,11 @@ func (k *Kubelets) Exposition(name string) (string, bool) {
 	return string(k.truth.expose(name, time.Now())), true
 }
 
-// fits says whether a pod may run on a node: its node selector and, because the DaemonSet controller uses it, a required
-// affinity to the node's name. Taints, room and other affinities are not looked at.
-func fits(pod *corev1.Pod, n *node) bool {
+// fits says whether a pod may run on a node: its node selector and a required affinity, to the node's name, as the DaemonSet
+// controller uses it, or to labels that it has or lacks. Taints, room and other affinities are not looked at.
+func fits(pod *corev1.Pod, n *node, labels map[string]string) bool {
 	for key, value := range pod.Spec.NodeSelector {
-		if n.labels[key] != value {
+		if labels[key] != value {
 			return false
 		}
 	}
@@ -277,6 +364,14 @@ func fits(pod *corev1.Pod, n *node) bool {
 				in = in || value == n.name
 			}
 			all = all && field.Key == "metadata.name" && in == (field.Operator == corev1.NodeSelectorOpIn)
+		}
+		for _, label := range term.MatchExpressions {
+			switch _, has := labels[label.Key]; label.Operator {
+			case corev1.NodeSelectorOpExists:
+				all = all && has
+			case corev1.NodeSelectorOpDoesNotExist:
+				all = all && !has
+			}
 		}
 		if all {
 			return true

@@ -18,7 +18,8 @@ type MetricsServer struct {
 }
 
 // StartMetricsServer starts metrics-server with the given resolution (at least 10 seconds) and further arguments, and
-// returns when it serves. It has no metrics then: it needs two scrapes, and its /readyz says when it has them.
+// returns when it serves. It has no metrics then: it needs two scrapes, and its /readyz says when it has them. The second
+// one is called metrics-server-2, and so on.
 func (c *Cluster) StartMetricsServer(ctx context.Context, resolution time.Duration, args ...string) (*MetricsServer, error) {
 	paths, err := pins.Build(ctx, lineWriter(c.config.Log), "metrics-server")
 	if err != nil {
@@ -28,8 +29,15 @@ func (c *Cluster) StartMetricsServer(ctx context.Context, resolution time.Durati
 	if err != nil {
 		return nil, err
 	}
+	name := "metrics-server"
+	c.mu.Lock()
+	c.metricsServers++
+	if c.metricsServers > 1 {
+		name = fmt.Sprintf("%s-%d", name, c.metricsServers)
+	}
+	c.mu.Unlock()
 	p, err := c.Run(ctx, Spec{
-		Name: "metrics-server",
+		Name: name,
 		Path: paths["metrics-server"],
 		Args: append([]string{
 			"--kubeconfig=" + c.Kubeconfig,
@@ -37,7 +45,7 @@ func (c *Cluster) StartMetricsServer(ctx context.Context, resolution time.Durati
 			"--authorization-kubeconfig=" + c.Kubeconfig,
 			"--bind-address=127.0.0.1",
 			fmt.Sprintf("--secure-port=%d", port),
-			"--cert-dir=" + filepath.Join(c.Dir, "metrics-server"),
+			"--cert-dir=" + filepath.Join(c.Dir, name),
 			"--kubelet-insecure-tls",
 			"--kubelet-use-node-status-port",
 			"--kubelet-preferred-address-types=InternalIP",

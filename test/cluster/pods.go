@@ -141,7 +141,14 @@ func (p *player) bind(ctx context.Context, pod *corev1.Pod) error {
 	first := int(p.next.Add(1) - 1)
 	for i := range p.nodes {
 		n := p.nodes[(first+i)%len(p.nodes)]
-		if !fits(pod, n) {
+		object, err := p.client.CoreV1().Nodes().Get(ctx, n.name, getOptions)
+		if apierrors.IsNotFound(err) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if !fits(pod, n, object.Labels) {
 			continue
 		}
 		return p.client.CoreV1().Pods(pod.Namespace).Bind(ctx, &corev1.Binding{

@@ -12,8 +12,8 @@ type Usage struct {
 	// CPU is a rate in thousandths of a core.
 	CPU float64
 
-	// Memory is the working set in bytes.
-	Memory uint64
+	// Memory is the working set in bytes, Swap what is swapped out besides.
+	Memory, Swap uint64
 }
 
 // Match selects containers. An empty field matches all.
@@ -65,8 +65,9 @@ type truth struct {
 type podKey struct{ namespace, name string }
 
 type nodeTruth struct {
-	cpu    meter
-	memory uint64
+	since        time.Time
+	cpu          meter
+	memory, swap uint64
 }
 
 type podTruth struct {
@@ -81,7 +82,8 @@ type containerTruth struct {
 	name    string
 	started time.Time
 	cpu     meter
-	memory  uint64
+
+	memory, swap uint64
 }
 
 // meter is a counter of core-seconds that grows at a known rate. A new one is zero at a given time.
@@ -120,7 +122,7 @@ func later(a, b time.Time) time.Time {
 func newTruth(nodes []string, now time.Time) *truth {
 	t := &truth{nodes: map[string]*nodeTruth{}, pods: map[podKey]*podTruth{}}
 	for _, name := range nodes {
-		t.nodes[name] = &nodeTruth{cpu: meter{at: now}}
+		t.nodes[name] = &nodeTruth{since: now, cpu: meter{at: now}}
 	}
 	t.apply(now)
 	return t
@@ -188,10 +190,11 @@ func (t *truth) apply(now time.Time) {
 				if t.rules[i].shared {
 					usage.CPU /= float64(count[i])
 					usage.Memory /= uint64(count[i])
+					usage.Swap /= uint64(count[i])
 				}
 			}
 			c.cpu.set(usage.CPU, now)
-			c.memory = usage.Memory
+			c.memory, c.swap = usage.Memory, usage.Swap
 			pod = pod.add(usage)
 		}
 		p.cpu.set(pod.CPU, now)
@@ -200,13 +203,13 @@ func (t *truth) apply(now time.Time) {
 	for name, usage := range nodes {
 		if n, ok := t.nodes[name]; ok {
 			n.cpu.set(usage.CPU, now)
-			n.memory = usage.Memory
+			n.memory, n.swap = usage.Memory, usage.Swap
 		}
 	}
 }
 
 func (u Usage) add(o Usage) Usage {
-	return Usage{CPU: u.CPU + o.CPU, Memory: u.Memory + o.Memory}
+	return Usage{CPU: u.CPU + o.CPU, Memory: u.Memory + o.Memory, Swap: u.Swap + o.Swap}
 }
 
 // run makes the truth hold exactly this pod under its name: a pod of another UID is replaced, containers that started at
@@ -268,14 +271,14 @@ func (t *truth) node(name string) (Usage, bool) {
 	if !ok {
 		return Usage{}, false
 	}
-	return Usage{CPU: n.cpu.rate, Memory: n.memory}, true
+	return Usage{CPU: n.cpu.rate, Memory: n.memory, Swap: n.swap}, true
 }
 
 // tell copies what is true of a pod. The caller holds the truth's lock.
 func (p *podTruth) tell() PodTruth {
 	told := PodTruth{Namespace: p.namespace, Name: p.name, UID: p.uid, Node: p.node, Containers: map[string]Usage{}}
 	for _, c := range p.containers {
-		told.Containers[c.name] = Usage{CPU: c.cpu.rate, Memory: c.memory}
+		told.Containers[c.name] = Usage{CPU: c.cpu.rate, Memory: c.memory, Swap: c.swap}
 	}
 	return told
 }

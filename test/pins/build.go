@@ -100,8 +100,8 @@ func (t *target) missing(programs []Program) ([]Program, error) {
 	return missing, nil
 }
 
-// build makes the given programs of one module, all by one go command, which compiles what they share once. They are
-// linked into a folder of their own and then renamed, so that a path never holds half an executable.
+// build makes the given programs of one module, all but tests by one go command, which compiles what they share once. They
+// are linked into a folder of their own and then renamed, so that a path never holds half an executable.
 func (t *target) build(ctx context.Context, log io.Writer, programs []Program) error {
 	missing, err := t.missing(programs)
 	if err != nil || len(missing) == 0 {
@@ -126,25 +126,25 @@ func (t *target) build(ctx context.Context, log io.Writer, programs []Program) e
 	}
 	defer os.RemoveAll(work)
 
-	args := append([]string{"build"}, t.flags...)
-	args = append(args, "-o", work+string(filepath.Separator))
+	commands := [][]string{append(append([]string{"build"}, t.flags...), "-o", work+string(filepath.Separator))}
 	names := make([]string, len(missing))
 	for i, p := range missing {
-		args = append(args, p.Package)
 		names[i] = p.Name
+		if p.Test {
+			commands = append(commands, append(append([]string{"test", "-c"}, t.flags...), "-o", filepath.Join(work, p.Name), p.Package))
+		} else {
+			commands[0] = append(commands[0], p.Package)
+		}
+	}
+	if tests := len(commands) - 1; tests == len(missing) {
+		commands = commands[1:]
 	}
 	fmt.Fprintf(log, "building %s %s (once; the first build compiles for some minutes)\n", strings.Join(names, ", "), t.version)
 	begin := time.Now()
-	cmd := exec.CommandContext(ctx, "go", args...)
-	cmd.Dir = t.source
-	// Static executables run in an image that holds nothing else, and need no C compiler. A workspace would refuse a
-	// module that it does not list.
-	cmd.Env = append(os.Environ(), "GOWORK=off", "CGO_ENABLED=0", "PWD="+t.source)
-	cmd.Stdout, cmd.Stderr = log, log
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	cmd.WaitDelay = 10 * time.Second
-	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("couldn't build %s, the go command's output says why (it needs the Go module proxy): %w", strings.Join(names, ", "), err)
+	for _, args := range commands {
+		if err := t.run(ctx, log, args); err != nil {
+			return fmt.Errorf("couldn't build %s, the go command's output says why (it needs the Go module proxy): %w", strings.Join(names, ", "), err)
+		}
 	}
 	for _, p := range missing {
 		if err := os.Rename(filepath.Join(work, p.executable()), t.path(p)); err != nil {
@@ -153,6 +153,19 @@ func (t *target) build(ctx context.Context, log io.Writer, programs []Program) e
 	}
 	fmt.Fprintf(log, "built %s in %s\n", strings.Join(names, ", "), time.Since(begin).Round(time.Second))
 	return nil
+}
+
+// run runs the go command in the pin's folder.
+func (t *target) run(ctx context.Context, log io.Writer, args []string) error {
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Dir = t.source
+	// Static executables run in an image that holds nothing else, and need no C compiler. A workspace would refuse a
+	// module that it does not list.
+	cmd.Env = append(os.Environ(), "GOWORK=off", "CGO_ENABLED=0", "PWD="+t.source)
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = 10 * time.Second
+	return cmd.Run()
 }
 
 // lock takes the exclusive lock on the file at path. The kernel gives it up when the process ends, however it ends.

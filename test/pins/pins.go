@@ -36,6 +36,9 @@ type Program struct {
 
 	// Optional programs are built only when asked for by name.
 	Optional bool
+
+	// Test programs are the tests of their package, which need not be a main package.
+	Test bool
 }
 
 // Programs lists every program that can be built.
@@ -45,6 +48,7 @@ var Programs = []Program{
 	{Name: "kube-controller-manager", Module: "kubernetes", Package: "k8s.io/kubernetes/cmd/kube-controller-manager"},
 	{Name: "kubectl", Module: "kubernetes", Package: "k8s.io/kubernetes/cmd/kubectl"},
 	{Name: "metrics-server", Module: "metrics-server", Package: "sigs.k8s.io/metrics-server/cmd/metrics-server"},
+	{Name: "metrics-server-e2e", Module: "metrics-server", Package: "sigs.k8s.io/metrics-server/test", Optional: true, Test: true},
 	{Name: "prometheus", Module: "prometheus", Package: "github.com/prometheus/prometheus/cmd/prometheus"},
 	{Name: "promtool", Module: "prometheus", Package: "github.com/prometheus/prometheus/cmd/promtool"},
 	{Name: "openmetrics", Module: "prometheus", Package: "./openmetrics"},
@@ -58,6 +62,9 @@ var Programs = []Program{
 // executable is the name that go build gives to what it makes of the package: the last element of its path, without
 // that of a major version.
 func (p Program) executable() string {
+	if p.Test {
+		return p.Name
+	}
 	dir, base := path.Split(p.Package)
 	if len(base) > 1 && base[0] == 'v' && strings.Trim(base[1:], "0123456789") == "" {
 		base = path.Base(dir)

@@ -95,6 +95,14 @@ func BenchmarkObjectsList(b *testing.B) {
 			}
 		}
 	})
+	b.Run("the same, by its label", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if n := len(o.Select("namespace-3", app("app-77"), Label{"app", "app-77"}, Label{"tier", "backend"})); n != 50 {
+				b.Fatal(n)
+			}
+		}
+	})
 	b.Run("all 15000 of a namespace by label", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {

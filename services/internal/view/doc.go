@@ -8,6 +8,8 @@
 // What flows out: values that never change once they are in the view, through the read-only face (UsageReader,
 // ObjectsReader); whoever reads must not modify them.
 //
+// Changes[S] is the order in which what was made of both last changed, for those who watch; its caller has the lock.
+//
 // Promised: all methods may be called concurrently. A reader holds a lock only while it copies pointers out of one
 // namespace, or looks up one batch of pods: tens of microseconds, and never while anything is encoded, so that neither
 // writers nor other readers wait for a large list. A list is consistent within one namespace.

@@ -2,11 +2,15 @@ package view
 
 import (
 	"errors"
+	"fmt"
 	"runtime"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
 // label interns a set written as "a=b,c=d".
@@ -43,6 +47,9 @@ func TestInternerSharesWhatIsHeld(t *testing.T) {
 	if value, ok := a.Lookup("tier"); !ok || value != "1" || !a.Has("app") || a.Has("x") || a.Get("app") != "web" || a.Len() != 2 {
 		t.Errorf("labels are %v", a.Map())
 	}
+	if diff := cmp.Diff([]Label{{"app", "web"}, {"tier", "1"}}, a.Sorted()); diff != "" {
+		t.Error(diff)
+	}
 	empty, err := in.Intern(nil, parse)
 	if err != nil || empty.Len() != 0 || empty.Map() != nil {
 		t.Errorf("of nothing: %v, %v", empty, err)
@@ -51,6 +58,27 @@ func TestInternerSharesWhatIsHeld(t *testing.T) {
 		t.Error("no error from a set that can't be decoded")
 	}
 	runtime.KeepAlive(b)
+}
+
+// TestLabelsOfAnySize asks sets with as many labels as there may be for each of them, and for some that they don't have.
+func TestLabelsOfAnySize(t *testing.T) {
+	for n := range 40 {
+		set := map[string]string{}
+		for i := range n {
+			set[fmt.Sprintf("key-%d", i*7919%100)] = fmt.Sprint(i)
+		}
+		l := newLabels(set)
+		if diff := cmp.Diff(set, l.Map(), cmpopts.EquateEmpty()); diff != "" || l.Len() != len(set) {
+			t.Fatal(diff, l.Len())
+		}
+		for i := range 100 {
+			key := fmt.Sprintf("key-%d", i)
+			want, has := set[key]
+			if got, ok := l.Lookup(key); got != want || ok != has || l.Get(key) != want || l.Has(key) != has {
+				t.Errorf("%d labels: %s is %q, %v, want %q, %v", n, key, got, ok, want, has)
+			}
+		}
+	}
 }
 
 func TestInternerForgetsWhatNobodyHolds(t *testing.T) {

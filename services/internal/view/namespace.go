@@ -18,7 +18,11 @@ type namespace[T any] struct {
 	settled bool                    // whether the two below are kept
 	order   []*Entry[T]             // by name
 	groups  map[*Labels][]*Entry[T] // the objects of each label set, by name; no empty ones
+	having  map[Label][]*Labels     // the label sets of groups that have a label; nil until somebody selects by one
 }
+
+// many is how many label sets a namespace has for which it is worthwhile to keep which of them have a label.
+const many = 64
 
 // put makes value the state of the object and tells whether the object is new.
 func (n *namespace[T]) put(name string, value T) bool {
@@ -38,7 +42,7 @@ func (n *namespace[T]) put(name string, value T) bool {
 				n.ungroup(before, name)
 			}
 		}
-		n.groups[labels] = insert(n.groups[labels], entry)
+		n.group(labels, entry)
 	}
 	return !existed
 }
@@ -70,24 +74,33 @@ func (n *namespace[T]) get(name string) (*Entry[T], bool) {
 
 // appendTo appends all objects, by name.
 func (n *namespace[T]) appendTo(result []*Entry[T]) []*Entry[T] {
-	n.rlockSettled()
+	n.rlockSettled(false)
 	defer n.mu.RUnlock()
 	return append(result, n.order...)
 }
 
-// appendMatching appends the objects whose labels match, by name.
-func (n *namespace[T]) appendMatching(result []*Entry[T], match func(*Labels) bool) []*Entry[T] {
+// appendMatching appends the objects whose labels match, by name. Every set that matches has the labels of having.
+func (n *namespace[T]) appendMatching(result []*Entry[T], match func(*Labels) bool, having []Label) []*Entry[T] {
 	if n.labels == nil {
 		return result
 	}
-	n.rlockSettled()
+	n.rlockSettled(len(having) > 0)
 	defer n.mu.RUnlock()
 	chosen := make(map[*Labels]bool)
 	matching := 0
-	for labels, group := range n.groups {
+	choose := func(labels *Labels) {
 		if match(labels) {
 			chosen[labels] = true
-			matching += len(group)
+			matching += len(n.groups[labels])
+		}
+	}
+	if candidates, known := n.candidates(having); known {
+		for _, labels := range candidates {
+			choose(labels)
+		}
+	} else {
+		for labels := range n.groups {
+			choose(labels)
 		}
 	}
 	result = slices.Grow(result, matching)
@@ -107,6 +120,19 @@ func (n *namespace[T]) appendMatching(result []*Entry[T], match func(*Labels) bo
 		slices.SortFunc(result[start:], func(a, b *Entry[T]) int { return strings.Compare(a.Name, b.Name) })
 	}
 	return result
+}
+
+// candidates returns the label sets that have one of the labels, the one that the fewest have; false if that isn't known.
+func (n *namespace[T]) candidates(having []Label) (fewest []*Labels, known bool) {
+	if n.having == nil {
+		return nil, false
+	}
+	for i, label := range having {
+		if sets := n.having[label]; i == 0 || len(sets) < len(fewest) {
+			fewest = sets
+		}
+	}
+	return fewest, len(having) > 0
 }
 
 // settle sorts the objects and groups them, once.
@@ -132,15 +158,32 @@ func (n *namespace[T]) settle() {
 	}
 }
 
-// rlockSettled takes the read lock with order and groups in place.
-func (n *namespace[T]) rlockSettled() {
-	n.mu.RLock()
-	if n.settled {
+// index finds out which label sets have which labels, once, if there are many.
+func (n *namespace[T]) index() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.having != nil || len(n.groups) < many {
 		return
 	}
-	n.mu.RUnlock()
-	n.settle()
-	n.mu.RLock() // once settled, always settled
+	n.having = make(map[Label][]*Labels)
+	for labels := range n.groups {
+		n.enter(labels)
+	}
+}
+
+// rlockSettled takes the read lock with order and groups in place, and with having where that is asked for and worthwhile.
+func (n *namespace[T]) rlockSettled(having bool) {
+	n.mu.RLock()
+	if !n.settled {
+		n.mu.RUnlock()
+		n.settle()
+		n.mu.RLock() // once settled, always settled
+	}
+	if having && n.having == nil && len(n.groups) >= many {
+		n.mu.RUnlock()
+		n.index()
+		n.mu.RLock() // and the same
+	}
 }
 
 func (n *namespace[T]) labelsOf(entry *Entry[T]) *Labels {
@@ -150,11 +193,36 @@ func (n *namespace[T]) labelsOf(entry *Entry[T]) *Labels {
 	return none
 }
 
+func (n *namespace[T]) group(labels *Labels, entry *Entry[T]) {
+	group, existed := n.groups[labels]
+	n.groups[labels] = insert(group, entry)
+	if !existed && n.having != nil {
+		n.enter(labels)
+	}
+}
+
 func (n *namespace[T]) ungroup(labels *Labels, name string) {
 	if group := remove(n.groups[labels], name); len(group) > 0 {
 		n.groups[labels] = group
-	} else {
-		delete(n.groups, labels)
+		return
+	}
+	delete(n.groups, labels)
+	if n.having == nil {
+		return
+	}
+	for _, label := range labels.sorted {
+		if sets := slices.DeleteFunc(n.having[label], func(l *Labels) bool { return l == labels }); len(sets) > 0 {
+			n.having[label] = sets
+		} else {
+			delete(n.having, label)
+		}
+	}
+}
+
+// enter puts a label set under each of its labels.
+func (n *namespace[T]) enter(labels *Labels) {
+	for _, label := range labels.sorted {
+		n.having[label] = append(n.having[label], labels)
 	}
 }
 

@@ -23,10 +23,11 @@ type ObjectsReader[T any] interface {
 	// All returns the objects of all namespaces, sorted by namespace and name. The slice is the caller's.
 	All() []*Entry[T]
 	// Select returns the objects of one namespace whose labels match, sorted by name. The predicate is asked once for
-	// each distinct label set, not for each object. Nothing matches in a view without a labels function.
-	Select(namespace string, match func(*Labels) bool) []*Entry[T]
+	// each distinct label set, not for each object; where the caller says which labels every set has that matches, only
+	// for those that have them, which are found at once. Nothing matches in a view without a labels function.
+	Select(namespace string, match func(*Labels) bool, having ...Label) []*Entry[T]
 	// SelectAll is Select over all namespaces, sorted by namespace and name.
-	SelectAll(match func(*Labels) bool) []*Entry[T]
+	SelectAll(match func(*Labels) bool, having ...Label) []*Entry[T]
 	// Len is the number of objects.
 	Len() int
 	// Position is the sequence of the log up to which the view is.
@@ -103,18 +104,18 @@ func (o *Objects[T]) All() []*Entry[T] {
 }
 
 // Select implements ObjectsReader.
-func (o *Objects[T]) Select(namespace string, match func(*Labels) bool) []*Entry[T] {
+func (o *Objects[T]) Select(namespace string, match func(*Labels) bool, having ...Label) []*Entry[T] {
 	if n := o.namespace(namespace, false); n != nil {
-		return n.appendMatching(nil, match)
+		return n.appendMatching(nil, match, having)
 	}
 	return nil
 }
 
 // SelectAll implements ObjectsReader.
-func (o *Objects[T]) SelectAll(match func(*Labels) bool) []*Entry[T] {
+func (o *Objects[T]) SelectAll(match func(*Labels) bool, having ...Label) []*Entry[T] {
 	var result []*Entry[T]
 	for _, n := range o.sorted() {
-		result = n.appendMatching(result, match)
+		result = n.appendMatching(result, match, having)
 	}
 	return result
 }

@@ -149,6 +149,49 @@ func TestObjectsAgainstModel(t *testing.T) {
 	}
 }
 
+// TestObjectsByLabel compares what is found by the labels that it has with what is found by asking every label set, while
+// sets come and go: few of them, so that no index is kept, and many.
+func TestObjectsByLabel(t *testing.T) {
+	for _, sets := range []int{4, 300} {
+		var (
+			random = rand.New(rand.NewPCG(uint64(sets), 1))
+			intern Interner
+			o      = newThings()
+		)
+		for step := range 3000 {
+			if name := fmt.Sprint("pod", random.IntN(400)); random.IntN(4) == 0 {
+				o.Delete("shop", name)
+			} else {
+				n := random.IntN(sets)
+				o.Apply("shop", name, thing{label(t, &intern, fmt.Sprintf("app=%d,tier=%d,unique=%d", n%20, n%3, n)), step})
+			}
+			if step%50 != 0 {
+				continue
+			}
+			having := [][]Label{{{"app", fmt.Sprint(random.IntN(22))}}, {{"tier", "1"}, {"unique", fmt.Sprint(random.IntN(sets))}}, {{"app", "1"}, {"none", ""}}}[step/50%3]
+			match := func(l *Labels) bool {
+				return !slices.ContainsFunc(having, func(h Label) bool {
+					value, ok := l.Lookup(h.Key)
+					return !ok || value != h.Value
+				})
+			}
+			if diff := cmp.Diff(keys(o.Select("shop", match)), keys(o.Select("shop", match, having...))); diff != "" {
+				t.Fatalf("%d sets, step %d, %v (-all +by label):\n%s", sets, step, having, diff)
+			}
+		}
+		n := o.namespaces["shop"]
+		if indexed := n.having != nil; indexed != (sets > many) {
+			t.Errorf("%d sets: indexed %v", sets, indexed)
+		}
+		for _, name := range keys(o.List("shop")) {
+			o.Delete("shop", strings.TrimPrefix(name, "shop/"))
+		}
+		if len(n.having) != 0 || len(n.groups) != 0 {
+			t.Errorf("%d labels and %d groups are left of nothing", len(n.having), len(n.groups))
+		}
+	}
+}
+
 // TestObjectsConcurrently has writers, each with names of its own, beside readers that check what must hold at any time.
 func TestObjectsConcurrently(t *testing.T) {
 	var (

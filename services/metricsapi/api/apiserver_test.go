@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -36,8 +37,11 @@ type kubeAPI struct {
 	frontProxy, clients *authority
 
 	mu        sync.Mutex
-	away      bool // answers nothing but 503
-	forbidden bool // doesn't let the ConfigMap be read
+	away      bool          // answers nothing but 503
+	forbidden bool          // doesn't let the ConfigMap be read
+	token     string        // whoever asks must have it; "" for anybody
+	version   int           // of the ConfigMap, counted from 1
+	changed   chan struct{} // closed when the ConfigMap becomes another
 	reviews   []authorizationv1.SubjectAccessReviewSpec
 }
 
@@ -49,7 +53,7 @@ var tokens = map[string]authenticationv1.UserInfo{
 }
 
 func newKubeAPI(t testing.TB) *kubeAPI {
-	k := &kubeAPI{frontProxy: newAuthority(t, "front-proxy-ca"), clients: newAuthority(t, "client-ca")}
+	k := &kubeAPI{frontProxy: newAuthority(t, "front-proxy-ca"), clients: newAuthority(t, "client-ca"), version: 1, changed: make(chan struct{})}
 	k.Server = httptest.NewUnstartedServer(http.HandlerFunc(k.serve))
 	k.Config.ErrorLog = nil
 	k.StartTLS()
@@ -66,17 +70,21 @@ func (k *kubeAPI) set(change func()) {
 	change()
 }
 
-func (k *kubeAPI) serve(w http.ResponseWriter, r *http.Request) {
-	k.mu.Lock()
-	away, forbidden := k.away, k.forbidden
-	k.mu.Unlock()
-	if away {
-		http.Error(w, "away", http.StatusServiceUnavailable)
-		return
-	}
-	config := &corev1.ConfigMap{
+// trust makes another authority the one that vouches for the aggregation layer.
+func (k *kubeAPI) trust(frontProxy *authority) {
+	k.set(func() {
+		k.frontProxy = frontProxy
+		k.version++
+		close(k.changed)
+		k.changed = make(chan struct{})
+	})
+}
+
+// config is the ConfigMap that says whom to trust, and a channel that is closed when it is another. The caller holds mu.
+func (k *kubeAPI) config() (*corev1.ConfigMap, <-chan struct{}) {
+	return &corev1.ConfigMap{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMap"},
-		ObjectMeta: metav1.ObjectMeta{Namespace: "kube-system", Name: "extension-apiserver-authentication", ResourceVersion: "1"},
+		ObjectMeta: metav1.ObjectMeta{Namespace: "kube-system", Name: "extension-apiserver-authentication", ResourceVersion: strconv.Itoa(k.version)},
 		Data: map[string]string{
 			"client-ca-file":                     string(k.clients.pem),
 			"requestheader-client-ca-file":       string(k.frontProxy.pem),
@@ -85,6 +93,21 @@ func (k *kubeAPI) serve(w http.ResponseWriter, r *http.Request) {
 			"requestheader-group-headers":        `["X-Remote-Group"]`,
 			"requestheader-extra-headers-prefix": `["X-Remote-Extra-"]`,
 		},
+	}, k.changed
+}
+
+func (k *kubeAPI) serve(w http.ResponseWriter, r *http.Request) {
+	k.mu.Lock()
+	away, forbidden, token := k.away, k.forbidden, k.token
+	config, changed := k.config()
+	k.mu.Unlock()
+	if away {
+		http.Error(w, "away", http.StatusServiceUnavailable)
+		return
+	}
+	if token != "" && r.Header.Get("Authorization") != "Bearer "+token {
+		reply(w, http.StatusUnauthorized, &metav1.Status{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Status"}, Status: "Failure", Reason: "Unauthorized", Code: 401, Message: "Unauthorized"})
+		return
 	}
 	const configMaps = "/api/v1/namespaces/kube-system/configmaps"
 	switch {
@@ -93,15 +116,23 @@ func (k *kubeAPI) serve(w http.ResponseWriter, r *http.Request) {
 	case r.URL.Path == configMaps && r.URL.Query().Get("watch") != "":
 		w.Header().Set("Content-Type", "application/json")
 		if r.URL.Query().Get("sendInitialEvents") == "true" {
-			end := &corev1.ConfigMap{TypeMeta: config.TypeMeta, ObjectMeta: metav1.ObjectMeta{ResourceVersion: "1", Annotations: map[string]string{metav1.InitialEventsAnnotationKey: "true"}}}
+			end := &corev1.ConfigMap{TypeMeta: config.TypeMeta, ObjectMeta: metav1.ObjectMeta{ResourceVersion: config.ResourceVersion, Annotations: map[string]string{metav1.InitialEventsAnnotationKey: "true"}}}
 			for _, event := range []map[string]any{{"type": "ADDED", "object": config}, {"type": "BOOKMARK", "object": end}} {
 				json.NewEncoder(w).Encode(event)
 			}
 		}
-		w.(http.Flusher).Flush()
-		<-r.Context().Done()
+		for {
+			w.(http.Flusher).Flush()
+			select {
+			case <-r.Context().Done():
+				return
+			case <-changed:
+			}
+			k.set(func() { config, changed = k.config() })
+			json.NewEncoder(w).Encode(map[string]any{"type": "MODIFIED", "object": config})
+		}
 	case r.URL.Path == configMaps:
-		reply(w, http.StatusOK, &corev1.ConfigMapList{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMapList"}, ListMeta: metav1.ListMeta{ResourceVersion: "1"}, Items: []corev1.ConfigMap{*config}})
+		reply(w, http.StatusOK, &corev1.ConfigMapList{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMapList"}, ListMeta: metav1.ListMeta{ResourceVersion: config.ResourceVersion}, Items: []corev1.ConfigMap{*config}})
 	case r.URL.Path == configMaps+"/extension-apiserver-authentication":
 		reply(w, http.StatusOK, config)
 	case r.URL.Path == "/apis/authentication.k8s.io/v1/tokenreviews":

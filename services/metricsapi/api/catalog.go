@@ -33,6 +33,35 @@ type pod struct {
 type catalog struct {
 	nodes *view.Objects[node]
 	pods  *view.Objects[pod]
+	idle  idlePods
+}
+
+// idlePods are the pods that are there and not running, with their phases: nothing is served of them, but one is told why.
+type idlePods struct {
+	mu     sync.Mutex
+	phases map[[2]string]string // by namespace and name
+}
+
+func (i *idlePods) set(namespace, name, phase string) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.phases == nil {
+		i.phases = map[[2]string]string{}
+	}
+	i.phases[[2]string{unique.Make(namespace).Value(), strings.Clone(name)}] = phase
+}
+
+func (i *idlePods) remove(namespace, name string) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	delete(i.phases, [2]string{namespace, name})
+}
+
+func (i *idlePods) phase(namespace, name string) (phase string, ok bool) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	phase, ok = i.phases[[2]string{namespace, name}]
+	return phase, ok
 }
 
 func newCatalog() *catalog {
@@ -79,6 +108,7 @@ type cataloger struct {
 	nodes                 *objects.Decoder[nodeFields]
 	pods                  *objects.Decoder[podFields]
 	labels                view.Interner
+	watches               *watches  // nil where watching is off
 	changes               sync.Pool // of *schemas.ObjectChange: decoding into a used one saves most of its strings
 }
 
@@ -120,7 +150,7 @@ func (s *catalogSink) Apply(e stream.Event) error {
 	if isPod {
 		apply = s.applyPod
 	}
-	if err := apply(change); err != nil {
+	if err := s.watches.applyObject(s.catalog, e.Sequence, isPod, change, apply); err != nil {
 		return fmt.Errorf("couldn't read %s %s/%s: %w", change.Resource, change.Namespace, change.Name, err)
 	}
 	s.advance(e.Sequence)
@@ -130,6 +160,7 @@ func (s *catalogSink) Apply(e stream.Event) error {
 func (s *catalogSink) advance(sequence uint64) {
 	s.catalog.nodes.Advance(sequence)
 	s.catalog.pods.Advance(sequence)
+	s.watches.readObjects(s.catalog, sequence)
 }
 
 func (s *catalogSink) applyNode(change *schemas.ObjectChange) error {
@@ -152,6 +183,7 @@ func (s *catalogSink) applyNode(change *schemas.ObjectChange) error {
 func (s *catalogSink) applyPod(change *schemas.ObjectChange) error {
 	if change.Operation == schemas.Deleted {
 		s.catalog.pods.Delete(change.Namespace, change.Name)
+		s.catalog.idle.remove(change.Namespace, change.Name)
 		return nil
 	}
 	var fields podFields
@@ -160,6 +192,7 @@ func (s *catalogSink) applyPod(change *schemas.ObjectChange) error {
 	}
 	if fields.Status.Phase != "Running" {
 		s.catalog.pods.Delete(change.Namespace, change.Name)
+		s.catalog.idle.set(change.Namespace, change.Name, fields.Status.Phase)
 		return nil
 	}
 	labels, err := s.labels.Intern(fields.Metadata.Labels, decodeLabels)
@@ -174,6 +207,7 @@ func (s *catalogSink) applyPod(change *schemas.ObjectChange) error {
 		started: seconds(fields.Status.StartTime),
 		mirror:  fields.Metadata.Annotations.Mirror != "",
 	})
+	s.catalog.idle.remove(change.Namespace, change.Name)
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 
 	"github.com/headwater-metrics/headwater/services/internal/kubeconfig"
 	"github.com/headwater-metrics/headwater/services/internal/stream"
@@ -55,20 +56,38 @@ func (c *Config) complete() error {
 	if o.Authorization.RemoteKubeConfigFile == "" {
 		o.Authorization.RemoteKubeConfigFile = o.Kubeconfig
 	}
-	if _, err := clientFor(o.Authorization.RemoteKubeConfigFile, "authorization"); err != nil && !o.Authorization.RemoteKubeConfigFileOptional {
+	authorization, err := restConfigFor(o.Authorization.RemoteKubeConfigFile, "authorization")
+	if err == nil {
+		o.Authorization.CustomRoundTripperFn = followToken(authorization.BearerTokenFile)
+	} else if !o.Authorization.RemoteKubeConfigFileOptional {
 		return err
 	}
-	if _, err := clientFor(o.Authentication.RemoteKubeConfigFile, "authentication"); err != nil && !o.Authentication.RemoteKubeConfigFileOptional {
+	authentication, err := restConfigFor(o.Authentication.RemoteKubeConfigFile, "authentication")
+	if err == nil {
+		o.Authentication.CustomRoundTripperFn = followToken(authentication.BearerTokenFile)
+	} else if !o.Authentication.RemoteKubeConfigFileOptional {
 		return err
 	}
 	return nil
 }
 
-// clientFor makes a client from a kubeconfig file, or from the in-cluster configuration.
-func clientFor(file, purpose string) (kubernetes.Interface, error) {
+// restConfigFor says how the API server is reached, from a kubeconfig file or the in-cluster configuration.
+func restConfigFor(file, purpose string) (*rest.Config, error) {
 	config, err := kubeconfig.Load(file, "--kubeconfig or --"+purpose+"-kubeconfig")
 	if err != nil {
 		return nil, fmt.Errorf("%s has to ask the API server: %w", purpose, err)
+	}
+	return config, nil
+}
+
+// clientFor makes a client from a kubeconfig file, or from the in-cluster configuration.
+func clientFor(file, purpose string) (kubernetes.Interface, error) {
+	config, err := restConfigFor(file, purpose)
+	if err != nil {
+		return nil, err
+	}
+	if wrapper := followToken(config.BearerTokenFile); wrapper != nil {
+		config.Wrap(wrapper)
 	}
 	return kubernetes.NewForConfig(config)
 }

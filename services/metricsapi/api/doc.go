@@ -1,6 +1,7 @@
-// Package api serves the Metrics API (metrics.k8s.io) from two views that it replays from the streams:
+// Package api serves the Metrics API (metrics.k8s.io, v1beta1 and v1) from two views that it replays from the streams:
 //
 //	K8S_<cluster>_USAGE    -> view.Usage                 what every container and node uses, as of its last scrape
+//	                          reports                    why a node has none, and what was dropped of its kubelet's answer
 //	K8S_<cluster>_OBJECTS  -> view.Objects[node], [pod]  which nodes and running pods there are, and their labels
 //
 // What flows in: usage samples and object changes, through internal/stream. What flows out: NodeMetrics and PodMetrics,
@@ -18,6 +19,12 @@
 //   - Usage is served under the labels of the pod that it is of: never an old pod's under those of a new one with the
 //     same name, nor what one node says about another's pods.
 //   - A sample older than --max-sample-age is absent, as the API has it for what isn't known.
+//
+// Whoever wonders why a node or a pod has no metrics is told by /debug/nodes, rule by rule.
+//
+// With --enable-watch, both resources can be watched, too, and answers have a resourceVersion, which all replicas understand. A
+// watch is a cursor into the order in which answers last changed (view.Changes): who reads slowly is told less, and newer. It
+// costs nothing where it is off.
 //
 // Requests put no load on the Kubernetes API server but for authentication and authorization, and none on kubelets.
 package api

@@ -19,7 +19,7 @@ import (
 func (s *Service) metricsHandler() http.Handler {
 	apimetrics.Register() // into the library's own registry; once for all servers of a process
 	own := prometheus.NewRegistry()
-	own.MustRegister(s.metrics.freshness)
+	own.MustRegister(s.metrics.freshness, s.metrics.kubelets, s.metrics.points)
 	gatherers := joined{legacyregistry.DefaultGatherer, own}
 	if s.cfg.Gatherer != nil {
 		gatherers = append(gatherers, s.cfg.Gatherer)

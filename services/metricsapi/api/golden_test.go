@@ -18,20 +18,27 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
+// indented returns a JSON document with a line for each value.
+func indented(t *testing.T, text string) string {
+	t.Helper()
+	var b bytes.Buffer
+	if err := json.Indent(&b, []byte(text), "", "  "); err != nil {
+		t.Fatalf("%v in %s", err, text)
+	}
+	b.WriteByte('\n')
+	return b.String()
+}
+
 // golden compares a JSON document with testdata/<name>.json.
 func golden(t *testing.T, name, got string) {
 	t.Helper()
-	var indented bytes.Buffer
-	if err := json.Indent(&indented, []byte(got), "", "  "); err != nil {
-		t.Fatalf("%s: %v in %s", name, err, got)
-	}
-	indented.WriteByte('\n')
+	got = indented(t, got)
 	file := filepath.Join("testdata", name+".json")
 	if *update {
 		if err := os.MkdirAll("testdata", 0o777); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(file, indented.Bytes(), 0o666); err != nil {
+		if err := os.WriteFile(file, []byte(got), 0o666); err != nil {
 			t.Fatal(err)
 		}
 		return
@@ -40,7 +47,7 @@ func golden(t *testing.T, name, got string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(string(want), indented.String()); diff != "" {
+	if diff := cmp.Diff(string(want), got); diff != "" {
 		t.Errorf("%s (-want +got):\n%s", name, diff)
 	}
 }

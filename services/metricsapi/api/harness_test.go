@@ -30,17 +30,18 @@ import (
 // fakeReplay stands for a replay in the tests that are about what is served and not about streams: the test applies
 // events to the sinks itself and says when they are whole.
 type fakeReplay struct {
-	waiting string
-	heard   atomic.Int64
+	waiting    string
+	heard      atomic.Int64
+	rebuilding atomic.Bool
 }
 
 func (*fakeReplay) Run(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
 func (f *fakeReplay) Ready() error                { return errors.New(f.waiting) }
 func (f *fakeReplay) Position() stream.Position {
 	if heard := f.heard.Load(); heard != 0 {
-		return stream.Position{Heard: time.Unix(0, heard)}
+		return stream.Position{Heard: time.Unix(0, heard), Rebuilding: f.rebuilding.Load()}
 	}
-	return stream.Position{}
+	return stream.Position{Rebuilding: f.rebuilding.Load()}
 }
 
 // served is a metrics API server that runs, and what it is fed by.

@@ -24,6 +24,12 @@ type Options struct {
 	MaxSampleAge time.Duration
 	// NodeSelector restricts which nodes are listed, beside what the client asks for; "" for all.
 	NodeSelector string
+	// ExtendedUsage adds what metrics-server doesn't serve to each usage: "swap", where the kubelet tells of it. Clients that
+	// don't know it ignore it; Tables have another column.
+	ExtendedUsage bool
+	// EnableWatch lets clients watch nodes and pods, and gives answers a resourceVersion. Off, everything is as in
+	// metrics-server, discovery too. It costs memory for each pod, and CPU for each sample.
+	EnableWatch bool
 	// Kubeconfig is the kubeconfig file for authentication and authorization where they have none of their own; "" for
 	// in-cluster credentials.
 	Kubeconfig string
@@ -39,6 +45,8 @@ type Options struct {
 	// limit is --max-requests-inflight.
 	Features *genericoptions.FeatureOptions
 	Server   *genericoptions.ServerRunOptions
+
+	ignored []string // flags that were given and have no effect here
 }
 
 // NewOptions returns the defaults.
@@ -61,6 +69,8 @@ func (o *Options) Flags() (sections cliflag.NamedFlagSets) {
 	own.DurationVar(&o.Resolution, "metric-resolution", o.Resolution, "How often kubelets are scraped: the same as ingest's, at least 1s.")
 	own.DurationVar(&o.MaxSampleAge, "max-sample-age", o.MaxSampleAge, "Age beyond which a sample is no longer served; 0 means 3 times --metric-resolution.")
 	own.StringVarP(&o.NodeSelector, "node-selector", "l", o.NodeSelector, "Label selector: only nodes that match are listed.")
+	own.BoolVar(&o.ExtendedUsage, "extended-usage", o.ExtendedUsage, "Serve swap beside CPU and memory, where kubelets tell of it: for kubectl top --show-swap.")
+	own.BoolVar(&o.EnableWatch, "enable-watch", o.EnableWatch, "Serve watch beside get and list: kubectl get podmetrics -w, informers.")
 	own.StringVar(&o.Kubeconfig, "kubeconfig", o.Kubeconfig, "Kubeconfig file for requests to the API server; used for authentication and authorization where they have none of their own. In-cluster credentials where empty.")
 
 	o.Server.AddUniversalFlags(sections.FlagSet("generic"))

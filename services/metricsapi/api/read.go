@@ -3,6 +3,7 @@ package api
 import (
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -15,52 +16,124 @@ import (
 	"github.com/headwater-metrics/headwater/services/internal/view"
 )
 
-// nodeMetrics makes a node's answer from its latest sample; false where it has none to give: no sample, one that is too
-// old, only one point yet, a counter that went backwards.
-func nodeMetrics(e *view.Entry[node], sample *schemas.UsageSample, now time.Time, maxAge time.Duration) (metrics.NodeMetrics, bool) {
-	if sample == nil || sample.Point == nil || !sample.Point.HasRate() || expired(sample, now, maxAge) || sample.Time < e.Value.created*1e9 {
-		return metrics.NodeMetrics{}, false
-	}
-	return metrics.NodeMetrics{
-		ObjectMeta: metav1.ObjectMeta{Name: e.Name, Labels: e.Value.labels.Map(), CreationTimestamp: metav1.Time{Time: now}},
-		Timestamp:  timestamp(sample.Point.Time),
-		Window:     metav1.Duration{Duration: time.Duration(sample.Point.Window)},
-		Usage:      usage(sample.Point),
-	}, true
+// nodeReading is what the views say of a node that has metrics: all that an answer says but the time when it was asked for.
+type nodeReading struct {
+	entry   *view.Entry[node]
+	point   *schemas.Point
+	version uint64 // the item's resourceVersion; 0 for none
 }
 
-// podMetrics makes a pod's answer from its part of a sample; false where it has none to give. A pod is absent as a whole
-// while one of its containers has only one point, because a sum without it would mislead the autoscaler; a container
-// whose counter went backwards is left out.
-func podMetrics(e *view.Entry[pod], found view.PodUsage, now time.Time, maxAge time.Duration) (metrics.PodMetrics, bool) {
+// podReading is the same of a pod.
+type podReading struct {
+	entry *view.Entry[pod]
+	// containers are those of the sample, by name; those without a rate are not shown.
+	containers []schemas.ContainerUsage
+	// time and window are those of the earliest point, Unix nanoseconds and nanoseconds; window 0 says that no container
+	// has a rate, and that there is no time either.
+	time, window int64
+	version      uint64 // the item's resourceVersion; 0 for none
+}
+
+// readNode tells what a node's latest sample says; false where that is nothing: no sample, one that is too old, only one
+// point yet, a counter that went backwards.
+func readNode(e *view.Entry[node], sample *schemas.UsageSample, now time.Time, maxAge time.Duration) (nodeReading, bool) {
+	if sample == nil || sample.Point == nil || !sample.Point.HasRate() || expired(sample, now, maxAge) || sample.Time < e.Value.created*1e9 {
+		return nodeReading{}, false
+	}
+	return nodeReading{entry: e, point: sample.Point}, true
+}
+
+// readPod tells what a pod's part of a sample says; false where that is nothing. A pod is absent as a whole while one of
+// its containers has only one point, because a sum without it would mislead the autoscaler; a container whose counter went
+// backwards is left out.
+func readPod(e *view.Entry[pod], found view.PodUsage, now time.Time, maxAge time.Duration) (podReading, bool) {
 	if found.Pod == nil || len(found.Pod.Containers) == 0 || expired(found.Sample, now, maxAge) || !belongs(found, &e.Value) {
-		return metrics.PodMetrics{}, false
+		return podReading{}, false
 	}
-	answer := metrics.PodMetrics{
-		ObjectMeta: metav1.ObjectMeta{Name: e.Name, Namespace: e.Namespace, Labels: e.Value.labels.Map(), CreationTimestamp: metav1.Time{Time: now}},
-		Containers: make([]metrics.ContainerMetrics, 0, len(found.Pod.Containers)),
-	}
-	var earliest *schemas.Point
-	for i := range found.Pod.Containers {
-		container := &found.Pod.Containers[i]
-		point := &container.Point
+	reading := podReading{entry: e, containers: found.Pod.Containers}
+	for i := range reading.containers {
+		point := &reading.containers[i].Point
 		if point.Window == 0 {
-			return metrics.PodMetrics{}, false
+			return podReading{}, false
 		}
 		if !point.HasRate() {
 			continue
 		}
-		answer.Containers = append(answer.Containers, metrics.ContainerMetrics{Name: container.Name, Usage: usage(point)})
-		if earliest == nil || point.Time < earliest.Time || point.Time == earliest.Time && point.Window > earliest.Window {
-			earliest = point
+		if reading.window == 0 || point.Time < reading.time || point.Time == reading.time && point.Window > reading.window {
+			reading.time, reading.window = point.Time, point.Window
 		}
 	}
-	if earliest != nil {
-		answer.Timestamp = timestamp(earliest.Time)
-		answer.Window.Duration = time.Duration(earliest.Window)
+	if !slices.IsSortedFunc(reading.containers, byName) {
+		reading.containers = slices.SortedStableFunc(slices.Values(reading.containers), byName)
 	}
-	slices.SortFunc(answer.Containers, func(a, b metrics.ContainerMetrics) int { return strings.Compare(a.Name, b.Name) })
-	return answer, true
+	return reading, true
+}
+
+func byName(a, b schemas.ContainerUsage) int { return strings.Compare(a.Name, b.Name) }
+
+// timestamp is the time of the answer, zero where it has none.
+func (r nodeReading) timestamp() time.Time { return time.Unix(0, r.point.Time) }
+
+// timestamp is the time of the answer, zero where it has none.
+func (r podReading) timestamp() time.Time {
+	if r.window == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, r.time)
+}
+
+// item makes the answer for the library. The encodings of lists (see encode.go) say the same.
+func (r nodeReading) item(now time.Time, extended bool) metrics.NodeMetrics {
+	return metrics.NodeMetrics{
+		ObjectMeta: metav1.ObjectMeta{Name: r.entry.Name, ResourceVersion: resourceVersion(r.version), Labels: r.entry.Value.labels.Map(), CreationTimestamp: metav1.Time{Time: now}},
+		Timestamp:  metav1.Time{Time: r.timestamp()},
+		Window:     metav1.Duration{Duration: time.Duration(r.point.Window)},
+		Usage:      usage(r.point, extended),
+	}
+}
+
+// item makes the answer for the library. The encodings of lists (see encode.go) say the same.
+func (r podReading) item(now time.Time, extended bool) metrics.PodMetrics {
+	item := metrics.PodMetrics{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: r.entry.Name, Namespace: r.entry.Namespace, ResourceVersion: resourceVersion(r.version),
+			Labels: r.entry.Value.labels.Map(), CreationTimestamp: metav1.Time{Time: now},
+		},
+		Timestamp:  metav1.Time{Time: r.timestamp()},
+		Window:     metav1.Duration{Duration: time.Duration(r.window)},
+		Containers: make([]metrics.ContainerMetrics, 0, len(r.containers)),
+	}
+	for i := range r.containers {
+		if c := &r.containers[i]; c.Point.HasRate() {
+			item.Containers = append(item.Containers, metrics.ContainerMetrics{Name: c.Name, Usage: usage(&c.Point, extended)})
+		}
+	}
+	return item
+}
+
+func resourceVersion(version uint64) string {
+	if version == 0 {
+		return ""
+	}
+	return strconv.FormatUint(version, 10)
+}
+
+// nodeMetrics makes a node's answer from its latest sample; false where it has none to give.
+func nodeMetrics(e *view.Entry[node], sample *schemas.UsageSample, now time.Time, maxAge time.Duration, extended bool) (metrics.NodeMetrics, bool) {
+	reading, ok := readNode(e, sample, now, maxAge)
+	if !ok {
+		return metrics.NodeMetrics{}, false
+	}
+	return reading.item(now, extended), true
+}
+
+// podMetrics makes a pod's answer from its part of a sample; false where it has none to give.
+func podMetrics(e *view.Entry[pod], found view.PodUsage, now time.Time, maxAge time.Duration, extended bool) (metrics.PodMetrics, bool) {
+	reading, ok := readPod(e, found, now, maxAge)
+	if !ok {
+		return metrics.PodMetrics{}, false
+	}
+	return reading.item(now, extended), true
 }
 
 // expired tells whether a sample is too old to be true. Its age is that of the scrape: a kubelet that answers with an
@@ -111,12 +184,19 @@ func belongs(found view.PodUsage, p *pod) bool {
 	return true
 }
 
-// usage is what a point amounts to: CPU as its rate, memory as it was at that moment.
-func usage(point *schemas.Point) corev1.ResourceList {
-	return corev1.ResourceList{
+// resourceSwap is the key under which kubectl top --show-swap looks for swap.
+const resourceSwap corev1.ResourceName = "swap"
+
+// usage is what a point amounts to: CPU as its rate, memory as it was at that moment; extended, swap too, where it is known.
+func usage(point *schemas.Point, extended bool) corev1.ResourceList {
+	list := corev1.ResourceList{
 		corev1.ResourceCPU:    quantity(point.Rate, -9, resource.DecimalSI),
 		corev1.ResourceMemory: quantity(point.Memory, 0, resource.BinarySI),
 	}
+	if extended && point.Extra != nil && point.Extra.SwapUsage.Valid {
+		list[resourceSwap] = quantity(point.Extra.SwapUsage.Value, 0, resource.BinarySI)
+	}
+	return list
 }
 
 // quantity is value * 10^scale. One that doesn't fit 63 bits loses its last decimal.
@@ -128,5 +208,3 @@ func quantity(value uint64, scale resource.Scale, format resource.Format) resour
 	q.Format = format
 	return q
 }
-
-func timestamp(nanoseconds int64) metav1.Time { return metav1.Time{Time: time.Unix(0, nanoseconds)} }

@@ -101,7 +101,7 @@ func TestTheEarliestPointGivesTheTime(t *testing.T) {
 	} {
 		usage := podUsage("shop", "x", order...)
 		found := view.PodUsage{Sample: &schemas.UsageSample{Node: "n", Time: at(0)}, Pod: &usage}
-		answer, ok := podMetrics(&view.Entry[pod]{Namespace: "shop", Name: "x", Value: pod{labels: &view.Labels{}}}, found, epoch, time.Minute)
+		answer, ok := podMetrics(&view.Entry[pod]{Namespace: "shop", Name: "x", Value: pod{labels: &view.Labels{}}}, found, epoch, time.Minute, false)
 		if !ok || answer.Timestamp.UnixNano() != a.Time || answer.Window.Duration != 15*time.Second || answer.Containers[0].Name != "a" {
 			t.Errorf("%v, %+v", ok, answer)
 		}

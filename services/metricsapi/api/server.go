@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"strconv"
 	"strings"
 	"time"
@@ -22,8 +23,10 @@ import (
 	clientrest "k8s.io/client-go/rest"
 	"k8s.io/component-base/compatibility"
 	"k8s.io/metrics/pkg/apis/metrics"
+	v1 "k8s.io/metrics/pkg/apis/metrics/v1"
 	"k8s.io/metrics/pkg/apis/metrics/v1beta1"
 
+	"github.com/headwater-metrics/headwater/services/internal/debugpage"
 	"github.com/headwater-metrics/headwater/services/metricsapi/api/openapi"
 )
 
@@ -36,8 +39,9 @@ type listening struct {
 // listen opens the port, before anything else is done that may take its time.
 func (s *Service) listen() (*listening, error) {
 	options := s.cfg.Options.SecureServing
-	if err := options.MaybeDefaultWithSelfSignedCerts("localhost", nil, []net.IP{net.IPv4(127, 0, 0, 1)}); err != nil {
-		return nil, fmt.Errorf("couldn't make a self-signed serving certificate: %w; give --tls-cert-file and --tls-private-key-file, or a --cert-dir that can be written", err)
+	certificate, err := newServingCertificate(options, time.Now, s.cfg.Log, s.metrics)
+	if err != nil {
+		return nil, err
 	}
 	where := net.JoinHostPort(options.BindAddress.String(), strconv.Itoa(options.BindPort))
 	if options.BindPort == 0 && options.Listener == nil { // which the library would take for "don't serve"
@@ -51,8 +55,20 @@ func (s *Service) listen() (*listening, error) {
 	if err := options.WithLoopback().ApplyTo(&l.SecureServingInfo, &l.loopback); err != nil {
 		return nil, fmt.Errorf("couldn't serve HTTPS on %s: %w; if the port is in use, stop what uses it or choose another --secure-port", where, err)
 	}
+	l.Cert = certificate
 	s.address.Store(l.Listener.Addr().(*net.TCPAddr))
 	return &l, nil
+}
+
+// listenAndServe opens the port and answers requests until ctx ends. To make keys takes some tenths of a second, beside which
+// the views are read.
+func (s *Service) listenAndServe(ctx context.Context) error {
+	serving, err := s.listen()
+	if err != nil {
+		return err
+	}
+	defer serving.Listener.Close()
+	return s.serve(ctx, serving)
 }
 
 // serve answers requests on the open port until ctx ends. The API server may be away when it begins.
@@ -165,6 +181,10 @@ func (s *Service) build(l *listening) (*genericapiserver.GenericAPIServer, error
 	config.OpenAPIConfig.Info.Title, config.OpenAPIV3Config.Info.Title = "Kubernetes metrics-server", "Kubernetes metrics-server"
 	config.OpenAPIConfig.Info.Version, config.OpenAPIV3Config.Info.Version = release, release
 
+	config.BuildHandlerChainFunc = func(handler http.Handler, c *genericapiserver.Config) http.Handler {
+		return genericapiserver.DefaultBuildHandlerChain(s.refuse(withResponse(handler), codecs), c)
+	}
+
 	server, err := config.Complete(nil).New("headwater-metricsapi", genericapiserver.NewEmptyDelegate())
 	if err != nil {
 		return nil, fmt.Errorf("couldn't make the API server: %w", err)
@@ -173,6 +193,7 @@ func (s *Service) build(l *listening) (*genericapiserver.GenericAPIServer, error
 		return nil, err
 	}
 	server.Handler.NonGoRestfulMux.Handle("/metrics", s.metricsHandler())
+	server.Handler.NonGoRestfulMux.UnlistedHandle(debugPath, debugpage.Handler(s.page))
 	return server, s.addChecks(server)
 }
 
@@ -182,11 +203,10 @@ func (s *Service) install(server *genericapiserver.GenericAPIServer, scheme *run
 	if err != nil {
 		return err
 	}
-	settings := settings{now: s.now, maxAge: s.cfg.Options.maxSampleAge(), nodeSelector: requirements}
-	resources := map[string]rest.Storage{
-		"nodes": &nodeStorage{s, settings},
-		"pods":  &podStorage{s, settings},
-	}
+	settings := settings{now: s.now, maxAge: s.cfg.Options.maxSampleAge(), nodeSelector: requirements, extended: s.cfg.Options.ExtendedUsage,
+		formats: newFormats(scheme, codecs), makers: new(makers)}
+	nodes, pods := watchable(&nodeStorage{s, settings}, &podStorage{s, settings}, s.watches)
+	resources := map[string]rest.Storage{"nodes": nodes, "pods": pods}
 	group := genericapiserver.NewDefaultAPIGroupInfo(metrics.GroupName, scheme, metav1.ParameterCodec, codecs)
 	for _, version := range scheme.PrioritizedVersionsForGroup(metrics.GroupName) {
 		group.VersionedResourcesStorageMap[version.Version] = resources
@@ -194,17 +214,24 @@ func (s *Service) install(server *genericapiserver.GenericAPIServer, scheme *run
 	if err := server.InstallAPIGroup(&group); err != nil {
 		return fmt.Errorf("couldn't install the API group %s: %w", metrics.GroupName, err)
 	}
+	// In aggregated discovery the library would put v1 first. There, too, v1beta1 is what clients get that don't choose.
+	for i, version := range scheme.PrioritizedVersionsForGroup(metrics.GroupName) {
+		server.AggregatedDiscoveryGroupManager.SetGroupVersionPriority(metav1.GroupVersion{Group: version.Group, Version: version.Version}, 1000, 100-i)
+	}
 	return nil
 }
 
-// newScheme makes the scheme of what is served: each version in it is, the first one preferred.
+// newScheme makes the scheme of what is served: each version in it is, the first one preferred. That is v1beta1, as in
+// metrics-server, so that clients which take what is preferred see no difference; those of Kubernetes 1.37 take either. Through
+// the aggregation layer, the APIServices' versionPriority decides.
 func newScheme() (*runtime.Scheme, serializer.CodecFactory, error) {
 	scheme := runtime.NewScheme()
 	metav1.AddToGroupVersion(scheme, schema.GroupVersion{Version: "v1"})
 	err := errors.Join(
 		metrics.AddToScheme(scheme),
 		v1beta1.AddToScheme(scheme),
-		scheme.SetVersionPriority(v1beta1.SchemeGroupVersion),
+		v1.AddToScheme(scheme),
+		scheme.SetVersionPriority(v1beta1.SchemeGroupVersion, v1.SchemeGroupVersion),
 	)
 	if err != nil {
 		return nil, serializer.CodecFactory{}, fmt.Errorf("couldn't make the scheme: %w", err)

@@ -29,6 +29,8 @@ type Service struct {
 
 	objectsReplay, usageReplay replay
 	cataloger                  *cataloger
+	reports                    *reports
+	watches                    *watches // nil where watching is off
 
 	address   atomic.Pointer[net.TCPAddr] // where it listens
 	starting  atomic.Pointer[error]       // why the HTTPS server doesn't answer yet; nil once it does
@@ -60,14 +62,19 @@ func New(cfg Config) (*Service, error) {
 		return nil, fmt.Errorf("couldn't set up the replay of the usage: %w", err)
 	}
 	s.objectsReplay, s.usageReplay = objects, usage
+	if ignored := cfg.Options.ignored; len(ignored) > 0 {
+		cfg.Log.Warn("some flags are taken for the sake of metrics-server's arguments and have no effect here: kubelets are asked by ingest, so give them there", "flags", ignored)
+	}
 	return s, nil
 }
 
 // newService makes the server without its replays.
 func newService(cfg Config) *Service {
-	s := &Service{cfg: cfg, now: time.Now, cataloger: newCataloger(cfg.Cluster)}
+	s := &Service{cfg: cfg, now: time.Now, cataloger: newCataloger(cfg.Cluster), reports: newReports()}
 	s.starting.Store(&errNotRunning)
 	s.metrics = newMetrics(cfg.Registry, s)
+	s.watches = newWatches(cfg.Options, func() time.Time { return s.now() }, cfg.Registry)
+	s.cataloger.watches = s.watches
 	return s
 }
 
@@ -86,14 +93,19 @@ func (s *Service) serveCatalog(sink stream.Sink, p stream.Position) {
 	catalog := sink.(*catalogSink).catalog
 	catalog.settle()
 	s.catalogs.Serve(catalog)
+	s.watches.followCatalog(catalog, p)
 	s.cfg.Log.Info("the objects are whole", "nodes", catalog.nodes.Len(), "running_pods", catalog.pods.Len(), "position", p.Sequence)
 }
 
-func (s *Service) beginUsage() stream.Sink { return &usageSink{view.NewUsage()} }
+func (s *Service) beginUsage() stream.Sink {
+	return &usageSink{service: s, usage: view.NewUsage()}
+}
 
 func (s *Service) serveUsage(sink stream.Sink, p stream.Position) {
 	usage := sink.(*usageSink).usage
 	s.usage.Serve(usage)
+	s.watches.followUsage(usage, p)
+	sink.(*usageSink).live.Store(true)
 	nodes, pods := usage.Len()
 	s.cfg.Log.Info("the usage is whole", "nodes", nodes, "pods", pods, "position", p.Sequence)
 }
@@ -101,11 +113,6 @@ func (s *Service) serveUsage(sink stream.Sink, p stream.Position) {
 // Run replays the streams and serves, until ctx ends; then it lets running requests end and returns nil. A port that
 // can't be opened is an error at once. An API server or a NATS server that is away is none: Run waits, and Ready tells.
 func (s *Service) Run(ctx context.Context) error {
-	serving, err := s.listen()
-	if err != nil {
-		return err
-	}
-	defer serving.Listener.Close()
 	// The replays go on while the server lets requests end, which --shutdown-delay-duration may draw out.
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
@@ -113,12 +120,18 @@ func (s *Service) Run(ctx context.Context) error {
 	group.Go(func() error { return s.objectsReplay.Run(background) })
 	group.Go(func() error { return s.usageReplay.Run(background) })
 	group.Go(func() error { return s.sweep(background) })
+	group.Go(func() error { return s.watches.run(ctx, s.viewsReady) })
+	var failed error
 	group.Go(func() error {
-		defer stop()
-		return s.serve(ctx, serving)
+		defer stop() // whose errors must not hide this one
+		failed = s.listenAndServe(ctx)
+		return failed
 	})
-	err = group.Wait()
+	err := group.Wait()
 	s.starting.Store(&errNotRunning)
+	if failed != nil {
+		err = failed
+	}
 	if errors.Is(err, context.Canceled) {
 		return nil
 	}
@@ -203,7 +216,7 @@ func unavailable(reason error) error {
 // forget is how long the usage of a node that is gone is kept at least. Nothing of it is served.
 const forget = 10 * time.Minute
 
-// sweep drops the usage of nodes that are gone, from time to time.
+// sweep drops what is known of nodes that are gone, from time to time, and ends the rounds of scrapes.
 func (s *Service) sweep(ctx context.Context) error {
 	ticker := time.NewTicker(s.cfg.Options.Resolution)
 	defer ticker.Stop()
@@ -213,26 +226,69 @@ func (s *Service) sweep(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
-			if usage := s.usage.Load(); usage != nil {
-				if n := usage.Expire(s.now().Add(-max(forget, 2*s.cfg.Options.maxSampleAge())).UnixNano()); n > 0 {
-					s.metrics.forgotten.Add(float64(n))
-					s.cfg.Log.Info("forgot the usage of nodes that are gone", "nodes", n)
-				}
-			}
+			s.metrics.kubelets.endRound()
+			s.forget(s.now().Add(-max(forget, 2*s.cfg.Options.maxSampleAge())).UnixNano())
 		}
 	}
 }
 
-// usageSink is a build of the usage view.
-type usageSink struct{ usage *view.Usage }
-
-// Apply implements stream.Sink.
-func (s *usageSink) Apply(e stream.Event) error {
-	sample := new(schemas.UsageSample)
-	if err := sample.Unmarshal(e.Data); err != nil {
-		return err
+// forget drops what is older than the time given, Unix nanoseconds, and what is told of nodes that don't exist.
+func (s *Service) forget(before int64) {
+	if usage := s.usage.Load(); usage != nil {
+		if n := usage.Expire(before); n > 0 {
+			s.metrics.forgotten.Add(float64(n))
+			s.cfg.Log.Info("forgot the usage of nodes that are gone", "nodes", n)
+		}
 	}
-	s.usage.Apply(sample)
+	if catalog := s.catalogs.Load(); catalog != nil {
+		exists := func(node string) bool {
+			_, ok := catalog.nodes.Get("", node)
+			return ok
+		}
+		s.metrics.kubelets.forget(exists)
+		s.reports.expire(before, exists)
+	}
+}
+
+// usageSink is a build of the usage view. What the stream tells of scrapes goes to the service, which all builds share.
+type usageSink struct {
+	service *Service
+	usage   *view.Usage
+	live    atomic.Bool // it serves, so that what comes has just happened
+}
+
+// Apply implements stream.Sink. What else the stream may have is stepped over.
+func (s *usageSink) Apply(e stream.Event) error {
+	switch cluster := s.service.cfg.Cluster; {
+	case stream.IsUsage(cluster, e.Subject):
+		sample := new(schemas.UsageSample)
+		read := sample.UnmarshalContainers // a view is half as large without what isn't served
+		if s.service.cfg.Options.ExtendedUsage {
+			read = sample.UnmarshalPoints
+		}
+		if err := read(e.Data); err != nil {
+			return err
+		}
+		s.service.watches.applySample(s.usage, sample, e.Sequence)
+		s.attempt(sample.Node, sample.Time, sample.Duration, true)
+	case stream.IsScrape(cluster, e.Subject):
+		report := new(schemas.ScrapeReport)
+		if err := report.Unmarshal(e.Data); err != nil {
+			return err
+		}
+		s.service.reports.put(report, e.Data)
+		if report.Result != schemas.ScrapeSuccess { // else its sample tells
+			s.attempt(report.Node, report.Time, report.Duration, false)
+		}
+	}
 	s.usage.Advance(e.Sequence)
+	s.service.watches.readUsage(s.usage, e.Sequence)
 	return nil
+}
+
+// attempt counts an attempt to scrape a node, if it has just been made: what is replayed was counted before, or elsewhere.
+func (s *usageSink) attempt(node string, began, took int64, success bool) {
+	if s.live.Load() && !s.service.usageReplay.Position().Rebuilding {
+		s.service.metrics.kubelets.attempt(node, began, time.Duration(took), success)
+	}
 }

@@ -56,8 +56,13 @@ func TestSinksRefuseWhatTheyCannotRead(t *testing.T) {
 	if catalog.pods.Position() != 1 {
 		t.Errorf("position %d, want 1", catalog.pods.Position())
 	}
-	if err := s.samples.Apply(stream.Event{Sequence: 9, Data: []byte("hello")}); !errors.Is(err, schemas.ErrMalformed) {
-		t.Errorf("a sample: %v", err)
+	for _, subject := range []string{schemas.UsageSubject{Cluster: "test", Node: "n"}.String(), schemas.ScrapeSubject{Cluster: "test", Node: "n"}.String()} {
+		if err := s.samples.Apply(stream.Event{Sequence: 9, Subject: subject, Data: []byte("hello")}); !errors.Is(err, schemas.ErrMalformed) {
+			t.Errorf("%s: %v", subject, err)
+		}
+	}
+	if err := s.samples.Apply(stream.Event{Sequence: 10, Subject: "k8s.v1.test.later.n", Data: []byte("hello")}); err != nil {
+		t.Errorf("what a later version puts into the stream: %v", err)
 	}
 }
 

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -11,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/selection"
 	genericrequest "k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/apiserver/pkg/registry/rest"
 	"k8s.io/metrics/pkg/apis/metrics"
@@ -31,6 +33,35 @@ type settings struct {
 	now          func() time.Time
 	maxAge       time.Duration
 	nodeSelector labels.Requirements
+	extended     bool // usage has swap, too
+	formats      formats
+	makers       *makers
+}
+
+// answer makes a list of what was read: one that encodes itself, or the library's where the response is none for that.
+func (s *settings) answer(ctx context.Context, now time.Time, items items) runtime.Object {
+	response, _ := ctx.Value(responseKey{}).(*response)
+	if response == nil {
+		return items.object(0, now, s.extended)
+	}
+	return &list{items: items, now: now, extended: s.extended, formats: s.formats, makers: s.makers, response: response}
+}
+
+// readParts reads entries in parts, by several goroutines, and takes in how old what it got is. A part of which nothing has
+// metrics is left out.
+func readParts[T any, R interface{ timestamp() time.Time }](s source, entries []*view.Entry[T], now time.Time, read func([]*view.Entry[T], []R) []R) [][]R {
+	parts := slices.Collect(slices.Chunk(entries, partItems))
+	readings, all := make([][]R, len(parts)), make([]ages, len(parts))
+	share(len(parts), func(i int) {
+		readings[i] = read(parts[i], make([]R, 0, len(parts[i])))
+		for _, reading := range readings[i] {
+			all[i].add(now.Sub(reading.timestamp()))
+		}
+	})
+	for i := range all {
+		s.observe(&all[i])
+	}
+	return slices.DeleteFunc(readings, func(part []R) bool { return len(part) == 0 })
 }
 
 // nodeStorage serves NodeMetrics.
@@ -72,24 +103,22 @@ func (*podStorage) GetSingularName() string { return "" }
 func (*podStorage) Destroy()                {}
 
 // List returns the nodes that have metrics, by name. Implements rest.Lister.
-func (s *nodeStorage) List(_ context.Context, options *metainternalversion.ListOptions) (runtime.Object, error) {
+func (s *nodeStorage) List(ctx context.Context, options *metainternalversion.ListOptions) (runtime.Object, error) {
 	catalog, usage, err := s.views()
 	if err != nil {
 		return nil, err
 	}
-	entries := selectEntries(catalog.nodes, "", options, s.nodeSelector)
 	now := s.now()
-	list := &metrics.NodeMetricsList{Items: make([]metrics.NodeMetrics, 0, len(entries))}
-	var ages ages
-	for _, entry := range entries {
-		sample, _ := usage.Node(entry.Name)
-		if item, ok := nodeMetrics(entry, sample, now, s.maxAge); ok {
-			ages.add(now.Sub(item.Timestamp.Time))
-			list.Items = append(list.Items, item)
-		}
-	}
-	s.observe(&ages)
-	return list, nil
+	return s.answer(ctx, now, nodeItems(readParts(s, selectEntries(catalog.nodes, "", options, s.nodeSelector), now,
+		func(entries []*view.Entry[node], readings []nodeReading) []nodeReading {
+			for _, entry := range entries {
+				sample, _ := usage.Node(entry.Name)
+				if reading, ok := readNode(entry, sample, now, s.maxAge); ok {
+					readings = append(readings, reading)
+				}
+			}
+			return readings
+		}))), nil
 }
 
 // Get returns one node's metrics. Implements rest.Getter.
@@ -105,7 +134,7 @@ func (s *nodeStorage) Get(_ context.Context, name string, _ *metav1.GetOptions) 
 	}
 	sample, _ := usage.Node(name)
 	now := s.now()
-	item, ok := nodeMetrics(entry, sample, now, s.maxAge)
+	item, ok := nodeMetrics(entry, sample, now, s.maxAge, s.extended)
 	if !ok {
 		return nil, apierrors.NewNotFound(metrics.Resource("nodemetrics"), name)
 	}
@@ -127,23 +156,21 @@ func (s *podStorage) List(ctx context.Context, options *metainternalversion.List
 	if err != nil {
 		return nil, err
 	}
-	entries := selectEntries(catalog.pods, genericrequest.NamespaceValue(ctx), options, nil)
-	queries, found := make([]view.PodQuery, len(entries)), make([]view.PodUsage, len(entries))
-	for i, entry := range entries {
-		queries[i] = query(entry)
-	}
-	usage.Pods(queries, found)
 	now := s.now()
-	list := &metrics.PodMetricsList{Items: make([]metrics.PodMetrics, 0, len(entries))}
-	var ages ages
-	for i, entry := range entries {
-		if item, ok := podMetrics(entry, found[i], now, s.maxAge); ok {
-			ages.add(now.Sub(item.Timestamp.Time))
-			list.Items = append(list.Items, item)
-		}
-	}
-	s.observe(&ages)
-	return list, nil
+	return s.answer(ctx, now, podItems(readParts(s, selectEntries(catalog.pods, genericrequest.NamespaceValue(ctx), options, nil), now,
+		func(entries []*view.Entry[pod], readings []podReading) []podReading {
+			queries, found := make([]view.PodQuery, len(entries)), make([]view.PodUsage, len(entries))
+			for i, entry := range entries {
+				queries[i] = query(entry)
+			}
+			usage.Pods(queries, found)
+			for i, entry := range entries {
+				if reading, ok := readPod(entry, found[i], now, s.maxAge); ok {
+					readings = append(readings, reading)
+				}
+			}
+			return readings
+		}))), nil
 }
 
 // Get returns one running pod's metrics. Implements rest.Getter.
@@ -159,7 +186,7 @@ func (s *podStorage) Get(ctx context.Context, name string, _ *metav1.GetOptions)
 	}
 	found, _ := usage.Pod(query(entry))
 	now := s.now()
-	item, ok := podMetrics(entry, found, now, s.maxAge)
+	item, ok := podMetrics(entry, found, now, s.maxAge, s.extended)
 	if !ok {
 		return nil, apierrors.NewNotFound(metrics.Resource("podmetrics"), namespace+"/"+name)
 	}
@@ -191,6 +218,7 @@ func selectEntries[T any](from view.ObjectsReader[T], namespace string, options 
 	if len(also) > 0 {
 		selector = selector.Add(also...)
 	}
+	match := func(l *view.Labels) bool { return selector.Matches(l) }
 	var entries []*view.Entry[T]
 	switch everything, all := selector.Empty(), namespace == ""; {
 	case all && everything:
@@ -198,9 +226,9 @@ func selectEntries[T any](from view.ObjectsReader[T], namespace string, options 
 	case everything:
 		entries = from.List(namespace)
 	case all:
-		entries = from.SelectAll(func(l *view.Labels) bool { return selector.Matches(l) })
+		entries = from.SelectAll(match, having(selector)...)
 	default:
-		entries = from.Select(namespace, func(l *view.Labels) bool { return selector.Matches(l) })
+		entries = from.Select(namespace, match, having(selector)...)
 	}
 	if field.Empty() {
 		return entries
@@ -212,6 +240,21 @@ func selectEntries[T any](from view.ObjectsReader[T], namespace string, options 
 		}
 	}
 	return kept
+}
+
+// having returns the labels that whatever matches has.
+func having(selector labels.Selector) (having []view.Label) {
+	requirements, _ := selector.Requirements()
+	for i := range requirements {
+		r := &requirements[i]
+		switch r.Operator() {
+		case selection.Equals, selection.DoubleEquals, selection.In:
+			if values := r.ValuesUnsorted(); len(values) == 1 {
+				having = append(having, view.Label{Key: r.Key(), Value: values[0]})
+			}
+		}
+	}
+	return having
 }
 
 // metadataFieldsOf are the two fields that objects can be selected by.

@@ -18,20 +18,21 @@ type tableRow struct {
 	object runtime.Object
 }
 
-// table makes the Table that kubectl get prints: the name, a column for each resource of the first row that has usage,
-// the window. Without rows there are no columns either.
+// table makes the Table that kubectl get prints: the name, a column for each resource that a row has usage of, the window.
+// Without rows there are no columns either. A resource that others have and this row has not (swap, where not all kubelets
+// tell of it) is "<unknown>", as kubectl top says; a row without any usage has 0, as metrics-server says.
 func table(meta metav1.ListMeta, rows []tableRow) *metav1.Table {
 	t := &metav1.Table{ListMeta: meta}
 	if len(rows) == 0 {
 		return t
 	}
-	var resources []corev1.ResourceName
+	all := map[corev1.ResourceName]bool{}
 	for _, row := range rows {
-		if len(row.usage) > 0 {
-			resources = slices.Sorted(maps.Keys(row.usage))
-			break
+		for resource := range row.usage {
+			all[resource] = true
 		}
 	}
+	resources := slices.Sorted(maps.Keys(all))
 	t.ColumnDefinitions = append(t.ColumnDefinitions, metav1.TableColumnDefinition{Name: "Name", Type: "string", Format: "name", Description: "Name of the resource"})
 	for _, resource := range resources {
 		t.ColumnDefinitions = append(t.ColumnDefinitions, metav1.TableColumnDefinition{Name: string(resource), Type: "string", Format: "quantity"})
@@ -42,7 +43,11 @@ func table(meta metav1.ListMeta, rows []tableRow) *metav1.Table {
 		cells := make([]any, 0, len(resources)+2)
 		cells = append(cells, row.name)
 		for _, resource := range resources {
-			amount := row.usage[resource]
+			amount, known := row.usage[resource]
+			if !known && len(row.usage) > 0 {
+				cells = append(cells, "<unknown>")
+				continue
+			}
 			cells = append(cells, amount.String())
 		}
 		t.Rows = append(t.Rows, metav1.TableRow{

@@ -7,7 +7,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	meta "k8s.io/kube-aggregator/pkg/generated/openapi"
 	"k8s.io/kube-openapi/pkg/common"
+	"k8s.io/kube-openapi/pkg/util"
 	"k8s.io/kube-openapi/pkg/validation/spec"
+	v1 "k8s.io/metrics/pkg/apis/metrics/v1"
 	"k8s.io/metrics/pkg/apis/metrics/v1beta1"
 )
 
@@ -24,13 +26,28 @@ const (
 // Definitions returns the definitions of everything that the server serves, by the types' names.
 func Definitions(ref common.ReferenceCallback) map[string]common.OpenAPIDefinition {
 	all := meta.GetOpenAPIDefinitions(ref)
+	for _, v := range []version{
+		{v1.ContainerMetrics{}, v1.NodeMetrics{}, v1.NodeMetricsList{}, v1.PodMetrics{}, v1.PodMetricsList{}},
+		{v1beta1.ContainerMetrics{}, v1beta1.NodeMetrics{}, v1beta1.NodeMetricsList{}, v1beta1.PodMetrics{}, v1beta1.PodMetricsList{}},
+	} {
+		v.define(all, ref)
+	}
+	return all
+}
+
+// version is one of the API's versions: its types. All versions have the same fields.
+type version struct{ container, node, nodes, pod, pods util.OpenAPIModelNamer }
+
+// define adds the definitions of the version's types.
+func (v version) define(all map[string]common.OpenAPIDefinition, ref common.ReferenceCallback) {
 	quantity := resource.Quantity{}.OpenAPIModelName()
 	usage := object(usageText)
 	usage.AdditionalProperties = &spec.SchemaOrBool{Allows: true, Schema: &spec.Schema{SchemaProps: spec.SchemaProps{Ref: ref(quantity)}}}
 	name := text("Container name corresponding to the one from pod.spec.containers.")
 	name.Default = ""
 
-	all[v1beta1.ContainerMetrics{}.OpenAPIModelName()] = define("ContainerMetrics sets resource usage metrics of a container.",
+	container := v.container.OpenAPIModelName()
+	all[container] = define("ContainerMetrics sets resource usage metrics of a container.",
 		properties{"name": name, "usage": usage}, []string{"name", "usage"}, quantity)
 
 	// measured is what usage of a node and of a pod have in common.
@@ -43,8 +60,7 @@ func Definitions(ref common.ReferenceCallback) map[string]common.OpenAPIDefiniti
 		})
 	}
 	dependencies := []string{metav1.Duration{}.OpenAPIModelName(), metav1.ObjectMeta{}.OpenAPIModelName(), metav1.Time{}.OpenAPIModelName()}
-	container := v1beta1.ContainerMetrics{}.OpenAPIModelName()
-	all[v1beta1.NodeMetrics{}.OpenAPIModelName()] = define("NodeMetrics sets resource usage metrics of a node.",
+	all[v.node.OpenAPIModelName()] = define("NodeMetrics sets resource usage metrics of a node.",
 		measured("usage", usage), []string{"timestamp", "window", "usage"}, append(dependencies[:3:3], quantity)...)
 	pod := define("PodMetrics sets resource usage metrics of a pod.",
 		measured("containers", array(ref, "Metrics for all containers are collected within the same time window.", container)),
@@ -52,7 +68,7 @@ func Definitions(ref common.ReferenceCallback) map[string]common.OpenAPIDefiniti
 	containers := pod.Schema.Properties["containers"]
 	containers.AddExtension("x-kubernetes-list-type", "atomic")
 	pod.Schema.Properties["containers"] = containers
-	all[v1beta1.PodMetrics{}.OpenAPIModelName()] = pod
+	all[v.pod.OpenAPIModelName()] = pod
 
 	list := func(what, description, items, item string) {
 		all[what] = define(description, withType(properties{
@@ -60,9 +76,8 @@ func Definitions(ref common.ReferenceCallback) map[string]common.OpenAPIDefiniti
 			"items":    array(ref, items, item),
 		}), []string{"items"}, metav1.ListMeta{}.OpenAPIModelName(), item)
 	}
-	list(v1beta1.NodeMetricsList{}.OpenAPIModelName(), "NodeMetricsList is a list of NodeMetrics.", "List of node metrics.", v1beta1.NodeMetrics{}.OpenAPIModelName())
-	list(v1beta1.PodMetricsList{}.OpenAPIModelName(), "PodMetricsList is a list of PodMetrics.", "List of pod metrics.", v1beta1.PodMetrics{}.OpenAPIModelName())
-	return all
+	list(v.nodes.OpenAPIModelName(), "NodeMetricsList is a list of NodeMetrics.", "List of node metrics.", v.node.OpenAPIModelName())
+	list(v.pods.OpenAPIModelName(), "PodMetricsList is a list of PodMetrics.", "List of pod metrics.", v.pod.OpenAPIModelName())
 }
 
 type properties map[string]spec.SchemaProps

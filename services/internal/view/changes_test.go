@@ -1,0 +1,406 @@
+package view
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+)
+
+// clock is the time in these tests: Unix seconds.
+func clock(seconds int) time.Time { return time.Unix(int64(seconds), 0) }
+
+var red, blue = newLabels(map[string]string{"color": "red"}), newLabels(map[string]string{"color": "blue"})
+
+func all(Key, *Labels) bool              { return true }
+func onlyRed(_ Key, labels *Labels) bool { return labels.Get("color") == "red" }
+
+// placed is a place.
+func placed(usage, objects uint64) Place { return Place{Usage: usage, Objects: objects} }
+
+func k(name string) Key { return Key{"ns", name} }
+
+// told reads on until nothing is left, a few at a time, and returns what it was told as text.
+func told(c *Changes[int], cursor *Cursor) (lines []string) {
+	for done := false; !done; {
+		var changes []Change[int]
+		changes, done = c.Next(cursor, make([]Change[int], 0, 2))
+		for _, change := range changes {
+			lines = append(lines, fmt.Sprintf("%s %s=%d %s @%d.%d", [...]string{"+", "~", "-"}[change.Type], change.Key.Name, change.State,
+				change.Labels.Get("color"), change.At.Usage, change.At.Objects)+map[bool]string{true: "+"}[change.At.Part])
+		}
+	}
+	return lines
+}
+
+func expect(t *testing.T, what string, got []string, want ...string) {
+	t.Helper()
+	if !slices.Equal(got, want) {
+		t.Errorf("%s:\n got %q\nwant %q", what, got, want)
+	}
+}
+
+func TestChangesTellTheLatestStateOnce(t *testing.T) {
+	c := NewChanges[int](placed(10, 100))
+	c.Load(k("a"), 1, red)
+	c.Load(k("b"), 1, blue)
+	c.Load(k("c"), 1, nil)
+	everything, reds := &Cursor{Index: c.Last(), Match: all}, &Cursor{Index: c.Last(), Match: onlyRed}
+	expect(t, "at the beginning", told(c, everything))
+	c.Begin(c.at.place, placed(11, 100))
+	c.Put(k("a"), 2, red, clock(1))
+	c.Put(k("b"), 2, blue, clock(1))
+	c.Begin(c.at.place, placed(12, 101))
+	c.Put(k("a"), 3, red, clock(2))
+	c.Put(k("d"), 1, red, clock(2))
+	c.Remove(k("c"), 9, clock(2))
+	c.Remove(k("nobody"), 9, clock(2))
+	expect(t, "all", told(c, everything), "~ b=2 blue @11.100", "~ a=3 red @11.100+", "+ d=1 red @11.100+", "- c=9  @12.101")
+	expect(t, "all, again", told(c, everything))
+	expect(t, "red", told(c, reds), "~ a=3 red @11.100+", "+ d=1 red @11.100+")
+
+	c.Begin(c.at.place, placed(12, 102))
+	c.Put(k("a"), 4, blue, clock(3)) // leaves the red ones
+	c.Put(k("b"), 3, red, clock(3))  // joins them
+	c.Replace(k("d"), 7)             // changes nothing
+	expect(t, "red", told(c, reds), "- a=4 red @12.101+", "+ b=3 red @12.102")
+	expect(t, "all", told(c, everything), "~ a=4 blue @12.101+", "~ b=3 red @12.102")
+
+	c.Begin(c.at.place, placed(13, 102))
+	c.Put(k("b"), 4, blue, clock(4)) // there and back
+	c.Put(k("b"), 5, red, clock(4))
+	c.Put(k("e"), 1, red, clock(4)) // came and went
+	c.Remove(k("e"), 1, clock(4))
+	c.Remove(k("d"), 8, clock(4)) // went and came
+	c.Put(k("d"), 9, red, clock(4))
+	expect(t, "red", told(c, reds), "~ b=5 red @12.102+", "~ d=9 red @13.102")
+	if state, ok := c.Get(k("d")); !ok || state != 9 || c.Len() != 3 {
+		t.Errorf("d is %d, %v; %d items", state, ok, c.Len())
+	}
+	if _, ok := c.Get(k("e")); ok {
+		t.Error("e is there")
+	}
+}
+
+// TestChangesOfAnInexactReader: one whose picture may be newer than its place must be told to forget what it may have.
+func TestChangesOfAnInexactReader(t *testing.T) {
+	c := NewChanges[int](placed(1, 1))
+	c.Load(k("a"), 1, red)
+	c.Begin(c.at.place, placed(2, 1))
+	c.Put(k("b"), 1, red, clock(1))
+	c.Begin(c.at.place, placed(3, 1))
+	c.Remove(k("b"), 1, clock(2))
+	c.Begin(c.at.place, placed(3, 2))
+	c.Put(k("a"), 2, blue, clock(2))
+	index, ok := c.Seek(placed(1, 1))
+	if !ok || index != 1 {
+		t.Fatalf("%d, %v", index, ok)
+	}
+	expect(t, "exact", told(c, &Cursor{Index: index, Match: onlyRed}), "- a=2 red @3.2")
+	expect(t, "inexact", told(c, &Cursor{Index: index, Loose: true, Match: onlyRed}), "- b=1 red @3.1", "- a=2 red @3.2")
+}
+
+func TestChangesSeek(t *testing.T) {
+	c := NewChanges[int](placed(10, 100))
+	c.Load(k("a"), 1, nil)
+	c.Begin(c.at.place, placed(12, 100))
+	c.Put(k("a"), 2, nil, clock(1)) // 2
+	c.Begin(c.at.place, placed(12, 105))
+	c.Put(k("b"), 2, nil, clock(2)) // 3
+	c.Put(k("c"), 2, nil, clock(2)) // 4
+	c.Begin(c.at.place, placed(14, 105))
+	c.Put(k("a"), 3, nil, clock(3)) // 5
+	for place, want := range map[Place]uint64{
+		placed(10, 100): 1, placed(11, 100): 1, placed(11, 200): 1, placed(12, 100): 2, placed(12, 104): 2, placed(13, 104): 2, placed(12, 105): 4, placed(13, 105): 4, placed(14, 104): 2,
+		placed(14, 105): 5, placed(99, 999): 5,
+	} {
+		if got, ok := c.Seek(place); !ok || got != want {
+			t.Errorf("%v: %d, %v, want %d", place, got, ok, want)
+		}
+	}
+	for _, place := range []Place{placed(9, 100), placed(10, 99), placed(9, 200), placed(200, 99), {}} {
+		if got, ok := c.Seek(place); ok {
+			t.Errorf("%v: %d", place, got)
+		}
+	}
+}
+
+func TestChangesTrim(t *testing.T) {
+	c := NewChanges[int](placed(1, 1))
+	c.Load(k("a"), 1, nil)
+	beginning := &Cursor{Index: c.Last(), Match: all}
+	for i := range 10 {
+		c.Begin(c.at.place, placed(2, uint64(2+i)))
+		c.Put(k(fmt.Sprint(i)), 1, nil, clock(i))
+		c.Remove(k(fmt.Sprint(i)), 2, clock(i))
+	}
+	if c.Past() != 20 || c.Len() != 1 {
+		t.Fatalf("%d past, %d live", c.Past(), c.Len())
+	}
+	c.Trim(clock(14), 10*time.Second, 100)
+	if c.Past() != 20 || len(c.items) != 11 || c.Reaches(beginning) {
+		t.Errorf("%d past, %d items, reaches %v", c.Past(), len(c.items), c.Reaches(beginning))
+	}
+	if _, ok := c.Seek(placed(2, 4)); ok {
+		t.Error("found a place below the floor")
+	}
+	index, ok := c.Seek(placed(2, 5))
+	if !ok || index != 9 {
+		t.Errorf("%d, %v", index, ok)
+	}
+	late := &Cursor{Index: index, Loose: true, Match: all}
+	if got := told(c, late); len(got) != 6 || !c.Reaches(late) {
+		t.Errorf("told %q", got)
+	}
+	c.Trim(clock(24), 10*time.Second, 100)
+	if c.Past() != 12 || len(c.items) != 7 {
+		t.Errorf("%d past, %d items", c.Past(), len(c.items))
+	}
+	c.Trim(clock(0), 10*time.Second, 2)
+	if c.Past() != 2 || len(c.items) != 2 {
+		t.Errorf("%d past, %d items", c.Past(), len(c.items))
+	}
+	if index, ok := c.Seek(placed(2, 11)); !ok || index != 21 {
+		t.Errorf("%d, %v", index, ok)
+	}
+	c.Trim(clock(100), 10*time.Second, 100)
+	if c.Past() != 0 || len(c.items) != 1 {
+		t.Errorf("%d past, %d items", c.Past(), len(c.items))
+	}
+}
+
+func TestChangesByTheClock(t *testing.T) {
+	c := NewChanges[int](placed(5, 5))
+	c.Load(k("a"), 1, red)
+	c.Load(k("b"), 1, blue)
+	c.BeginClock(placed(5, 5))
+	c.Remove(k("a"), 2, clock(100))
+	c.Remove(k("b"), 2, clock(100))
+	index, _ := c.Seek(placed(5, 5))
+	cursor := &Cursor{Index: index, Match: onlyRed}
+	expect(t, "behind the cursor", told(c, cursor))
+	if lapsed := c.Lapsed(cursor, placed(6, 5), clock(90)); len(lapsed) != 1 || lapsed[0].Type != Removed || lapsed[0].Key.Name != "a" || lapsed[0].At != placed(6, 5) {
+		t.Errorf("%+v", lapsed)
+	}
+	if lapsed := c.Lapsed(cursor, placed(6, 5), clock(101)); len(lapsed) != 0 {
+		t.Errorf("of long ago: %+v", lapsed)
+	}
+	if lapsed := c.Lapsed(cursor, placed(5, 5), clock(101)); len(lapsed) != 1 {
+		t.Errorf("of long ago, at this very place: %+v", lapsed)
+	}
+	c.Begin(c.at.place, placed(6, 5))
+	c.Put(k("a"), 3, red, clock(110))
+	if lapsed := c.Lapsed(cursor, placed(5, 5), clock(90)); len(lapsed) != 0 {
+		t.Errorf("of one that came back: %+v", lapsed)
+	}
+}
+
+func TestChangesLive(t *testing.T) {
+	c := NewChanges[int](placed(5, 5))
+	c.Load(k("a"), 1, red)
+	c.Load(k("b"), 1, blue)
+	c.Begin(c.at.place, placed(6, 5))
+	c.Put(k("c"), 1, red, clock(1))
+	c.Put(k("a"), 2, red, clock(1))
+	items := c.Live(onlyRed)
+	if len(items) != 2 || items[0].key.Name != "c" || items[1].key.Name != "a" {
+		t.Fatalf("%+v", items)
+	}
+	c.Remove(k("c"), 1, clock(2))
+	if _, ok := c.Read(items[0], onlyRed); ok {
+		t.Error("read one that is gone")
+	}
+	change, ok := c.Read(items[1], onlyRed)
+	if !ok || change.Type != Added || change.State != 2 || change.At != (Place{Usage: 5, Objects: 5, Part: true}) {
+		t.Errorf("%+v, %v", change, ok)
+	}
+	c.Put(k("a"), 3, blue, clock(3))
+	if _, ok := c.Read(items[1], onlyRed); ok {
+		t.Error("read one that doesn't match")
+	}
+}
+
+func TestChangesTouch(t *testing.T) {
+	c := NewChanges[int](placed(1, 1))
+	c.Load(k("a"), 1, red)
+	exact := &Cursor{Index: c.Last(), Match: onlyRed}
+	c.Begin(c.at.place, placed(1, 2))
+	c.Remove(k("a"), 1, clock(1))
+	expect(t, "removed", told(c, exact), "- a=1 red @1.2")
+	c.Begin(c.at.place, placed(2, 2))
+	c.Touch(k("a"))
+	c.Touch(k("nobody"))
+	c.Suppose(k("b"), 7, red, 2, clock(1)) // b never existed here
+	c.Suppose(k("c"), 8, blue, 0, clock(1))
+	c.Touch(k("b"))
+	expect(t, "touched", told(c, exact))
+	from := func(place Place) *Cursor {
+		index, _ := c.Seek(place)
+		return &Cursor{Index: index, Loose: true, Since: place, Match: onlyRed}
+	}
+	// Where the second message came first, they may have existed at the first, and b not before it.
+	expect(t, "elsewhere", told(c, from(placed(1, 2))), "- a=1 red @1.2+", "- b=7 red @1.2+")
+	expect(t, "before", told(c, from(placed(1, 1))), "- a=1 red @1.2")
+	c.Begin(c.at.place, placed(2, 3))
+	c.Put(k("a"), 2, red, clock(2))
+	c.Touch(k("a"))
+	c.Suppose(k("a"), 0, blue, 0, clock(1))
+	c.Put(k("b"), 2, blue, clock(2))
+	c.Put(k("b"), 3, red, clock(2))
+	expect(t, "back", told(c, exact), "+ a=2 red @2.2+", "+ b=3 red @2.3")
+}
+
+// TestChangesSettle: a loose reader who has everything is still told of what it may have from elsewhere.
+func TestChangesSettle(t *testing.T) {
+	c := NewChanges[int](placed(1, 1))
+	c.Load(k("a"), 1, red)
+	loose := &Cursor{Index: c.Last(), Loose: true, Since: placed(1, 2), Match: onlyRed}
+	loose.Settle() // not before it has been told
+	expect(t, "at once", told(c, loose))
+	c.Begin(c.at.place, placed(1, 2))
+	c.Suppose(k("b"), 1, red, 2, clock(1))
+	expect(t, "loose", told(c, loose), "- b=1 red @1.2")
+	loose.Settle()
+	c.Suppose(k("c"), 1, red, 2, clock(1))
+	expect(t, "settled", told(c, loose))
+}
+
+// TestChangesModel: whoever applies what he is told has what there is, wherever he begins, however seldom he looks, and
+// whatever he selects by. No item is added that is there, nor modified or removed one that isn't, once he is exact.
+func TestChangesModel(t *testing.T) {
+	const keys = 12
+	for seed := range uint64(300) {
+		random := rand.New(rand.NewPCG(seed, 4))
+		c := NewChanges[int](placed(1, 1))
+		now, state, place := 0, 0, placed(1, 1)
+		truth := map[string]int{}
+		colors := map[string]*Labels{}
+		load := random.IntN(keys)
+		for i := range load {
+			name := fmt.Sprint(i)
+			state++
+			truth[name], colors[name] = state, []*Labels{red, blue}[random.IntN(2)]
+			c.Load(k(name), state, colors[name])
+		}
+		wanted := func(match func(Key, *Labels) bool) map[string]int {
+			result := map[string]int{}
+			for name, state := range truth {
+				if match(k(name), colors[name]) {
+					result[name] = state
+				}
+			}
+			return result
+		}
+		type reader struct {
+			cursor Cursor
+			has    map[string]int
+		}
+		var readers []*reader
+		read := func(r *reader) {
+			exact := !r.cursor.Loose && !r.cursor.reading
+			for done := false; !done; {
+				var changes []Change[int]
+				changes, done = c.Next(&r.cursor, make([]Change[int], 0, 1+random.IntN(4)))
+				for _, change := range changes {
+					_, has := r.has[change.Key.Name]
+					if exact && has != (change.Type != Added) {
+						t.Fatalf("seed %d: type %d of %s, had %v", seed, change.Type, change.Key.Name, has)
+					}
+					if change.Type == Removed {
+						delete(r.has, change.Key.Name)
+					} else {
+						r.has[change.Key.Name] = change.State
+					}
+				}
+			}
+		}
+		for range 200 {
+			now++
+			if random.IntN(2) == 0 {
+				place.Usage++
+			} else {
+				place.Objects += uint64(1 + random.IntN(3))
+			}
+			c.Begin(c.at.place, place)
+			for range random.IntN(5) {
+				name := fmt.Sprint(random.IntN(keys))
+				if _, exists := truth[name]; exists && random.IntN(3) == 0 {
+					delete(truth, name)
+					c.Remove(k(name), -1, clock(now))
+				} else {
+					state++
+					truth[name] = state
+					if !exists || random.IntN(4) == 0 {
+						colors[name] = []*Labels{red, blue}[random.IntN(2)]
+					}
+					c.Put(k(name), state, colors[name], clock(now))
+				}
+			}
+			if random.IntN(3) == 0 { // somebody comes, whose list may be newer than his place
+				r := &reader{cursor: Cursor{Match: []func(Key, *Labels) bool{all, onlyRed}[random.IntN(2)]}}
+				r.has = wanted(r.cursor.Match)
+				old := placed(place.Usage-uint64(random.IntN(3)), place.Objects-uint64(random.IntN(3)))
+				if index, ok := c.Seek(old); ok {
+					r.cursor = Cursor{Index: index, Loose: true, Match: r.cursor.Match}
+					readers = append(readers, r)
+				}
+			}
+			for i := len(readers) - 1; i >= 0; i-- {
+				switch r := readers[i]; random.IntN(6) {
+				case 0, 1:
+					if !c.Reaches(&r.cursor) {
+						readers = slices.Delete(readers, i, i+1)
+						continue
+					}
+					read(r)
+					if want := wanted(r.cursor.Match); !maps.Equal(r.has, want) {
+						t.Fatalf("seed %d: has %v, want %v", seed, r.has, want)
+					}
+					if random.IntN(2) == 0 {
+						r.cursor.Settle()
+					}
+					if random.IntN(3) == 0 { // breaks off, and goes on from where it was told that it is
+						if index, ok := c.Seek(r.cursor.At); ok {
+							r.cursor = Cursor{Index: index, Loose: true, Match: r.cursor.Match}
+						}
+					}
+				case 2: // is told a part, breaks off, and goes on
+					if !c.Reaches(&r.cursor) {
+						continue
+					}
+					changes, _ := c.Next(&r.cursor, make([]Change[int], 0, 1))
+					for _, change := range changes {
+						if delete(r.has, change.Key.Name); change.Type != Removed {
+							r.has[change.Key.Name] = change.State
+						}
+						if index, ok := c.Seek(change.At); ok {
+							r.cursor = Cursor{Index: index, Loose: true, Match: r.cursor.Match}
+						}
+					}
+				}
+			}
+			if random.IntN(10) == 0 {
+				c.Trim(clock(now), 20*time.Second, 60)
+			}
+		}
+	}
+}
+
+func BenchmarkChangesPut(b *testing.B) {
+	const pods = 150_000
+	c := NewChanges[[3]uintptr](placed(1, 1))
+	keys := make([]Key, pods)
+	for i := range keys {
+		keys[i] = Key{fmt.Sprint("namespace-", i%100), fmt.Sprint("a-pod-with-a-name-", i)}
+		c.Load(keys[i], [3]uintptr{}, red)
+	}
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		if i%30 == 0 {
+			c.Begin(c.at.place, placed(uint64(i), 1))
+		}
+		c.Put(keys[i%pods], [3]uintptr{}, red, clock(1))
+	}
+}

@@ -140,10 +140,10 @@ func (e *Extra) count() int {
 // a few allocations, so whoever keeps a single one of them for long copies it.
 //
 // Errors wrap ErrVersion or ErrMalformed; s is then of no use except for another Unmarshal.
-func (s *UsageSample) Unmarshal(b []byte) error { return s.unmarshal(b, false) }
+func (s *UsageSample) Unmarshal(b []byte) error { return s.unmarshal(b, richDecoder{}) }
 
-func (s *UsageSample) unmarshal(b []byte, onlyPoints bool) error {
-	d := usageDecoder{names: names{r: wire.NewReader(b)}, rich: richDecoder{onlyPoints: onlyPoints}}
+func (s *UsageSample) unmarshal(b []byte, rich richDecoder) error {
+	d := usageDecoder{names: names{r: wire.NewReader(b)}, rich: rich}
 	if err := d.sample(s); err != nil {
 		return fmt.Errorf("couldn't read a usage sample: %w", err)
 	}
@@ -233,9 +233,9 @@ func (d *usageDecoder) pod(p *PodUsage, podsLeft int) error {
 			return err
 		}
 	}
-	if n == podFields {
+	if n == podFields || d.rich.onlyContainers {
 		p.Point, p.Extra = nil, nil
-		return nil
+		return d.skip(n - podFields)
 	}
 	if p.Point, err = d.optionalPoint(p.Point, podsLeft); err != nil {
 		return err
@@ -318,6 +318,10 @@ func (d *usageDecoder) point(p *Point) error {
 
 // extra reads the n elements of a point after its fixed ones.
 func (d *usageDecoder) extra(p *Point, n int) error {
+	if d.rich.onlyContainers {
+		p.Extra = nil
+		return d.skip(n)
+	}
 	e := p.Extra
 	if e == nil {
 		e = take(&d.extras, d.podsLeft+d.containersLeft())

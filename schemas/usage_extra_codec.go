@@ -154,12 +154,19 @@ func appendFilesystem(b []byte, f *Filesystem) []byte {
 // UnmarshalPoints is Unmarshal for whoever wants points alone: what richer sources say beside them, the Extra of the
 // sample, its pods and containers, is stepped over, and so is Extra.Pressure.
 func (s *UsageSample) UnmarshalPoints(b []byte) error {
-	return s.unmarshal(b, true)
+	return s.unmarshal(b, richDecoder{onlyPoints: true})
+}
+
+// UnmarshalContainers is UnmarshalPoints for whoever wants CPU and memory alone, of the node and of the containers: the
+// Extra of points and the pods' own points are stepped over, too.
+func (s *UsageSample) UnmarshalContainers(b []byte) error {
+	return s.unmarshal(b, richDecoder{onlyPoints: true, onlyContainers: true})
 }
 
 // richDecoder is what usageDecoder has for all this: memory taken for many elements at once.
 type richDecoder struct {
-	onlyPoints bool
+	onlyPoints     bool
+	onlyContainers bool
 
 	pods        []PodExtra
 	containers  []ContainerExtra

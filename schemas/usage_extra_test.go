@@ -43,30 +43,53 @@ func withoutExtras(s *schemas.UsageSample) schemas.UsageSample {
 	return cut
 }
 
-// Whoever reads points alone gets those, of any message, into any value, and refuses what is malformed in them.
-func TestUnmarshalPoints(t *testing.T) {
-	random := rand.New(rand.NewPCG(5, 6))
-	var used schemas.UsageSample
-	for i := range 300 {
-		s := randomSample(random)
-		cut := withoutExtras(&s)
-		raw, want := s.Marshal(), cut.Marshal()
-		var fresh schemas.UsageSample
-		for name, to := range map[string]*schemas.UsageSample{"new": &fresh, "used": &used} {
-			if err := to.UnmarshalPoints(raw); err != nil {
-				t.Fatal(err)
-			}
-			if got := to.Marshal(); !bytes.Equal(got, want) {
-				t.Fatalf("sample %d into a %s value:\n%s\nwant\n%s", i, name, dumpOrError(got), dumpOrError(want))
-			}
+// onlyContainers is a copy of s without what UnmarshalContainers steps over.
+func onlyContainers(s *schemas.UsageSample) schemas.UsageSample {
+	cut := withoutExtras(s)
+	if cut.Point != nil {
+		cut.Point.Extra = nil
+	}
+	for i := range cut.Pods {
+		cut.Pods[i].Point = nil
+		for j := range cut.Pods[i].Containers {
+			cut.Pods[i].Containers[j].Point.Extra = nil
 		}
-		if i%3 == 0 { // what a full reading leaves must not shine through
-			if err := used.Unmarshal(raw); err != nil {
-				t.Fatal(err)
+	}
+	return cut
+}
+
+// Whoever reads a part alone gets that, of any message, into any value, and refuses what is malformed in it.
+func TestUnmarshalInPart(t *testing.T) {
+	for name, part := range map[string]struct {
+		read func(*schemas.UsageSample, []byte) error
+		cut  func(*schemas.UsageSample) schemas.UsageSample
+	}{
+		"points":     {(*schemas.UsageSample).UnmarshalPoints, withoutExtras},
+		"containers": {(*schemas.UsageSample).UnmarshalContainers, onlyContainers},
+	} {
+		random := rand.New(rand.NewPCG(5, 6))
+		var used schemas.UsageSample
+		for i := range 300 {
+			s := randomSample(random)
+			cut := part.cut(&s)
+			raw, want := s.Marshal(), cut.Marshal()
+			var fresh schemas.UsageSample
+			for value, to := range map[string]*schemas.UsageSample{"new": &fresh, "used": &used} {
+				if err := part.read(to, raw); err != nil {
+					t.Fatal(err)
+				}
+				if got := to.Marshal(); !bytes.Equal(got, want) {
+					t.Fatalf("%s of sample %d into a %s value:\n%s\nwant\n%s", name, i, value, dumpOrError(got), dumpOrError(want))
+				}
 			}
-		}
-		if err := fresh.UnmarshalPoints(raw[:len(raw)-1]); err == nil {
-			t.Fatal("a message that was cut off is taken")
+			if i%3 == 0 { // what a full reading leaves must not shine through
+				if err := used.Unmarshal(raw); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := part.read(&fresh, raw[:len(raw)-1]); err == nil {
+				t.Fatalf("%s: a message that was cut off is taken", name)
+			}
 		}
 	}
 }
@@ -143,7 +166,7 @@ func BenchmarkRich(b *testing.B) {
 		b.ReportMetric(float64(len(raw)), "message-bytes")
 	})
 	for name, read := range map[string]func(*schemas.UsageSample, []byte) error{
-		"all": (*schemas.UsageSample).Unmarshal, "points": (*schemas.UsageSample).UnmarshalPoints,
+		"all": (*schemas.UsageSample).Unmarshal, "points": (*schemas.UsageSample).UnmarshalPoints, "containers": (*schemas.UsageSample).UnmarshalContainers,
 	} {
 		b.Run("new-"+name, func(b *testing.B) {
 			b.ReportAllocs()

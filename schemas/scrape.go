@@ -18,7 +18,7 @@ type ScrapeReport struct {
 	Ingester    string // which ingester tried: its host or pod name
 	Time        int64  // when the attempt began, Unix nanoseconds
 	Duration    int64  // how long it took, nanoseconds
-	Result      string // ScrapeSuccess, or why there is no sample: the result label of headwater_ingest_scrapes_total
+	Result      string // ScrapeSuccess, or why there is no sample, or only a part: the result label of headwater_ingest_scrapes_total
 	Error       string // what was wrong and what to do about it: one line, at most MaxScrapeError bytes; "" for success
 	URL         string // what was asked; "" where there was nothing to ask
 	Failures    uint64 // failed attempts in a row, up to and with this one; 0 for success
@@ -31,6 +31,12 @@ type ScrapeReport struct {
 	More    uint64
 }
 
+// Published tells whether the attempt has published a sample. With another Result than ScrapeSuccess that one lacks what
+// the URL would have told besides: the attempt counts as LastSuccess, and Failures is 0.
+func (s *ScrapeReport) Published() bool {
+	return s.Result == ScrapeSuccess || s.Failures == 0 && s.LastSuccess == s.Time
+}
+
 // DroppedUsage is something that a kubelet told of and that was not published.
 //
 // Wire: [namespace, pod, container, reason].
@@ -41,7 +47,7 @@ type DroppedUsage struct {
 	Reason    string // the reason label of headwater_ingest_dropped_total
 }
 
-// ScrapeSuccess is the Result of an attempt that has published a sample.
+// ScrapeSuccess is the Result of an attempt that has published a whole sample.
 const ScrapeSuccess = "success"
 
 // Limits that writers keep to. Readers take more.

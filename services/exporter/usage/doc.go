@@ -9,6 +9,6 @@
 // kubelet's own labels. Joins on namespace and pod are not affected, and a pod that is reported by two nodes, as a
 // StatefulSet's may be while it moves, does not make two series of one name.
 //
-// Promised: the newest sample of a node wins, also where an older one comes later; a node whose newest sample is older
-// than the limit is left out; series are rendered once a sample and format, when a scrape first wants them.
+// Promised: the last sample of a node wins, but for one that comes after its successor; a node whose sample is older than
+// the limit is left out; series are rendered once a sample and format, when a scrape first wants them.
 package usage

@@ -9,6 +9,7 @@ import (
 
 	"github.com/headwater-metrics/headwater/schemas"
 	"github.com/headwater-metrics/headwater/services/exporter/exposition"
+	"github.com/headwater-metrics/headwater/services/internal/view"
 )
 
 // Store holds the newest sample of every node. Its methods may be called concurrently.
@@ -20,7 +21,7 @@ type Store struct {
 // node is the newest sample of a node: its message, and what was rendered of it. A newer sample makes another node.
 type node struct {
 	name    string
-	time    int64 // of the scrape, Unix nanoseconds
+	moment  view.Moment
 	message []byte
 	pods    int
 	rich    bool // it has something of the summary endpoint
@@ -44,18 +45,18 @@ func NewStore() *Store { return &Store{nodes: map[string]*node{}} }
 // samples are used to decode messages.
 var samples = sync.Pool{New: func() any { return new(schemas.UsageSample) }}
 
-// Apply takes a node's sample as its message, which is copied. An older sample than the one held is ignored. Errors wrap
-// those of schemas.UsageSample.Unmarshal.
+// Apply takes a node's sample as its message, which is copied. What comes last counts, but for one that comes after its
+// successor (view.Moment.Late), which is ignored. Errors wrap those of schemas.UsageSample.Unmarshal.
 func (s *Store) Apply(message []byte) error {
 	sample := samples.Get().(*schemas.UsageSample)
 	defer samples.Put(sample)
 	if err := sample.Unmarshal(message); err != nil {
 		return err
 	}
-	n := &node{name: sample.Node, time: sample.Time, message: slices.Clone(message), pods: len(sample.Pods), rich: isRich(sample)}
+	n := &node{name: sample.Node, moment: view.MomentOf(sample), message: slices.Clone(message), pods: len(sample.Pods), rich: isRich(sample)}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if old := s.nodes[n.name]; old == nil || old.time <= n.time {
+	if old := s.nodes[n.name]; old == nil || !n.moment.Late(old.moment) {
 		s.nodes[n.name] = n
 	}
 	return nil
@@ -68,7 +69,7 @@ func (s *Store) Stats() (nodes, pods int, newest time.Time) {
 	var last int64
 	for _, n := range s.nodes {
 		pods += n.pods
-		last = max(last, n.time)
+		last = max(last, n.moment.Taken)
 	}
 	if last > 0 {
 		newest = time.Unix(0, last)
@@ -82,7 +83,7 @@ func (s *Store) Expire(t time.Time) int {
 	defer s.mu.Unlock()
 	before := len(s.nodes)
 	for name, n := range s.nodes {
-		if n.time < t.UnixNano() {
+		if n.moment.Taken < t.UnixNano() {
 			delete(s.nodes, name)
 		}
 	}
@@ -99,7 +100,7 @@ func (s *Store) Groups(format exposition.Format, t time.Time, of *Selection) []e
 	nodes := make([]*node, 0, len(s.nodes))
 	rich := 0
 	for _, n := range s.nodes {
-		if n.time >= t.UnixNano() && of.wantsNode(n.name) {
+		if n.moment.Taken >= t.UnixNano() && of.wantsNode(n.name) {
 			nodes = append(nodes, n)
 			if n.rich {
 				rich++

@@ -124,6 +124,7 @@ func TestTheNewestSampleWinsAndOldOnesAreLeftOut(t *testing.T) {
 	s := NewStore()
 	sample := func(node string, after time.Duration, cpu uint64) schemas.UsageSample {
 		p := point(cpu*1e9, 1)
+		p.Time = at.Add(after).UnixNano()
 		return schemas.UsageSample{Node: node, Time: at.Add(after).UnixNano(), Point: &p}
 	}
 	apply(t, s, sample("b", 2*time.Second, 2), sample("b", time.Second, 1), sample("a", -time.Minute, 3))
@@ -146,6 +147,11 @@ func TestTheNewestSampleWinsAndOldOnesAreLeftOut(t *testing.T) {
 	}
 	if nodes, _, _ := s.Stats(); nodes != 1 {
 		t.Error(nodes)
+	}
+	// An ingester whose clock is behind, by far: what comes last counts.
+	apply(t, s, sample("b", -time.Hour, 7))
+	if all := text(t, s, exposition.Text, at.Add(-2*time.Hour)); !strings.Contains(all, `node_cpu_usage_seconds_total{node="b"} 7`) {
+		t.Error(all)
 	}
 }
 

@@ -28,7 +28,7 @@ type Config struct {
 	// Kubeconfig is a file; "" for the service account of the pod that the process runs in.
 	Kubeconfig string
 
-	// MetricResolution is the time between two scrapes of a node; default 15 s, at least 1 s. A kubelet refreshes its own
+	// MetricResolution is the time between two scrapes of a node; default 15 s, 1 s to 24 h. A kubelet refreshes its own
 	// figures every 10 to 15 s, so less only helps with other sources.
 	MetricResolution time.Duration
 	// NodeSelector restricts the nodes by their labels ("pool=web,arch!=arm64"); "" for all.
@@ -124,14 +124,17 @@ func or[T comparable](value, otherwise T) T {
 	return value
 }
 
+// maxResolution bounds MetricResolution: what is some times as long has to fit into a duration, too.
+const maxResolution = 24 * time.Hour
+
 // Validate says everything that is wrong with c, in the words of the flags; nil where nothing is.
 func (c *Config) Validate() error {
 	full := c.complete()
 	var errs []error
 	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 
-	if full.MetricResolution < time.Second {
-		wrong("--metric-resolution is %v; it must be at least 1s", full.MetricResolution)
+	if full.MetricResolution < time.Second || full.MetricResolution > maxResolution {
+		wrong("--metric-resolution is %v; it must be at least 1s and at most %v", full.MetricResolution, maxResolution)
 	}
 	switch timeout := full.KubeletRequestTimeout; {
 	case timeout <= 0:

@@ -58,12 +58,17 @@ func TestValidate(t *testing.T) {
 		"--source=summary":               "",
 		"--source=cadvisor":              "it must be resource or summary",
 		"--metric-resolution=999ms":      "at least 1s",
-		"--metric-resolution=-1s":        "at least 1s",
+		"--metric-resolution=-1s":        "more than 0",
+		"--metric-resolution=0s":         "--metric-resolution",
+		"--metric-resolution=24h":        "",
+		"--metric-resolution=24h1s":      "at most 24h",
+		"--metric-resolution=2000000h":   "at most 24h",
 		"--kubelet-request-timeout=14s":  "9/10 of --metric-resolution",
 		"--kubelet-request-timeout=0":    "more than 0",
 		"--kubelet-request-timeout=-1s":  "more than 0",
 		"--kubelet-request-timeout=soon": "invalid duration",
-		"--kubelet-port=0":               "", // the default
+		"--kubelet-port=0":               "--kubelet-port",
+		"--kubelet-port=x":               "--kubelet-port",
 		"--kubelet-port=70000":           "--kubelet-port",
 		"--kubelet-preferred-address-types=InternalIP,,Hostname":                                             "--kubelet-preferred-address-types",
 		"--kubelet-max-body-bytes=1":                                                                         "--kubelet-max-body-bytes",
@@ -177,6 +182,9 @@ func TestTarget(t *testing.T) {
 			got = target.Err.Error()
 		} else if ok {
 			got = target.URL.String()
+			if path := target.URL.RequestURI(); !strings.HasPrefix(path, "/") || !strings.HasSuffix(got, path) {
+				t.Errorf("%s: the request would be for %q", name, path)
+			}
 		}
 		if test.want == "" && got != "" || !strings.HasPrefix(got, test.want) {
 			t.Errorf("%s: %q, want %q", name, got, test.want)

@@ -1,6 +1,7 @@
 package scraper
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
@@ -9,13 +10,14 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/client-go/rest"
+
+	"github.com/headwater-metrics/headwater/services/internal/files"
 )
 
 // credentials are what the kubelets are shown, from files that change while the service runs: a service account's token
@@ -41,6 +43,11 @@ func newCredentials(config *rest.Config, log *slog.Logger, reg prometheus.Regist
 		log = slog.New(slog.DiscardHandler)
 	}
 	c := &credentials{log: log, client: clientCertificate{file: config.CertFile, data: config.CertData}}
+	if len(config.CertData) > 0 {
+		c.client.file = "the kubeconfig"
+	} else if config.CertFile != "" {
+		c.client.data, _ = files.Read(config.CertFile, maxPEM) // where it can't be read, tlsFiles tells
+	}
 	c.reloads = register(reg, prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "headwater_ingest_credentials_reloads_total",
 		Help: "Times that files with credentials for the kubelets were found changed, by whether they were any good; where not, those before stay in use.",
@@ -66,12 +73,15 @@ func newCredentials(config *rest.Config, log *slog.Logger, reg prometheus.Regist
 	return c, nil
 }
 
-// tlsChanged notes that files of TLS were found changed; err says that they are no good.
-func (c *credentials) tlsChanged(err error) {
+// tlsChanged is the tlsChanged of the files.
+func (c *credentials) tlsChanged(certificate []byte, err error) {
 	if err != nil {
 		c.reloads.WithLabelValues(reloadTLS, reloadFailed).Inc()
 		c.log.Warn("the files with the CA or the client certificate for kubelets changed and are no good; those before stay in use", "error", err)
 		return
+	}
+	if certificate != nil {
+		c.client.is(certificate)
 	}
 	c.reloads.WithLabelValues(reloadTLS, reloadChanged).Inc()
 	c.log.Info("the files with the CA or the client certificate for kubelets changed; connections are made anew")
@@ -99,7 +109,7 @@ func (w *withToken) RoundTrip(request *http.Request) (*http.Response, error) {
 	if err != nil || response.StatusCode != http.StatusUnauthorized {
 		return response, err
 	}
-	newer := w.file.instead(token)
+	newer := w.file.instead(request.Context(), token)
 	if newer == token {
 		return response, nil
 	}
@@ -118,15 +128,17 @@ func authorized(request *http.Request, token string) *http.Request {
 	return &copied
 }
 
-// tokenFile is a token in a file that changes. It may be used concurrently.
+// tokenFile is a token in a file that changes. It may be used concurrently. Nobody waits for the file but those whose token
+// was refused: it is read beside, and until that is done the token before stays in use.
 type tokenFile struct {
 	*credentials
 	path string
 
-	mu     sync.Mutex // guards what follows
-	token  string
-	looked time.Time // when the file was last read
-	told   string    // the last error, which is logged once
+	mu      sync.Mutex // guards what follows
+	token   string
+	looked  time.Time     // when the file was last read
+	reading chan struct{} // closed when the file has been read; nil where it isn't being
+	told    string        // the last error, which is logged once
 }
 
 const (
@@ -146,25 +158,42 @@ func (f *tokenFile) get() string {
 	return f.token
 }
 
-// instead returns the token that the file has now that one was refused. It may be the same.
-func (f *tokenFile) instead(refused string) string {
+// instead returns the token that the file has now that one was refused, or the one before where that isn't known until the
+// context ends. It may be the same.
+func (f *tokenFile) instead(ctx context.Context, refused string) string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.token == refused { // nobody has found another one meanwhile
-		f.look(tokenRefused)
+	if f.token != refused { // somebody has found another one meanwhile
+		return f.token
+	}
+	if reading := f.look(tokenRefused); reading != nil {
+		f.mu.Unlock()
+		select {
+		case <-reading:
+		case <-ctx.Done():
+		}
+		f.mu.Lock()
 	}
 	return f.token
 }
 
-// look reads the file if that is longer ago than given. One that can't be read leaves the token as it was. The caller
-// holds mu.
-func (f *tokenFile) look(every time.Duration) {
-	now := time.Now()
-	if now.Sub(f.looked) < every {
-		return
+// look has the file read if that is longer ago than given. While it is being read, it returns what is closed then; else nil.
+// The caller holds mu.
+func (f *tokenFile) look(every time.Duration) <-chan struct{} {
+	if now := time.Now(); f.reading == nil && now.Sub(f.looked) >= every {
+		f.looked, f.reading = now, make(chan struct{})
+		go f.reread()
 	}
-	f.looked = now
+	return f.reading
+}
+
+// reread reads the file again. One that can't be read leaves the token as it was.
+func (f *tokenFile) reread() {
 	token, err := f.read()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	close(f.reading)
+	f.reading = nil
 	switch {
 	case err != nil:
 		f.reloads.WithLabelValues(reloadToken, reloadFailed).Inc()
@@ -183,14 +212,7 @@ func (f *tokenFile) look(every time.Duration) {
 
 // read reads the file.
 func (f *tokenFile) read() (string, error) {
-	info, err := os.Stat(f.path)
-	if err == nil && info.Size() > maxToken {
-		err = fmt.Errorf("it has %d bytes, a token has less than %d", info.Size(), maxToken)
-	}
-	var raw []byte
-	if err == nil {
-		raw, err = os.ReadFile(f.path)
-	}
+	raw, err := files.Read(f.path, maxToken)
 	if err != nil {
 		return "", fmt.Errorf("couldn't read the token file %s: %w; check the kubeconfig's tokenFile, or that the service account's token is mounted", f.path, err)
 	}
@@ -203,31 +225,30 @@ func (f *tokenFile) read() (string, error) {
 
 // clientCertificate is the certificate that kubelets are shown, looked at when one of them doesn't like us.
 type clientCertificate struct {
-	file string
-	data []byte
+	file string // where it comes from
 
 	mu     sync.Mutex // guards what follows
+	data   []byte     // PEM; empty for none
 	looked time.Time
 	note   string
 }
 
+// is says that it is another one from now on.
+func (c *clientCertificate) is(data []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.data, c.looked = data, time.Time{}
+}
+
 // wrong says what is wrong with the certificate, as far as it shows: that it has expired; "" where nothing is.
 func (c *clientCertificate) wrong(now time.Time) string {
-	if c.file == "" && len(c.data) == 0 {
-		return ""
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if now.Sub(c.looked) < tokenRefused && now.After(c.looked) {
 		return c.note
 	}
 	c.looked, c.note = now, ""
-	raw, from := c.data, "the kubeconfig"
-	if len(raw) == 0 {
-		from = c.file
-		raw, _ = os.ReadFile(c.file) // where it can't be read, tlsFiles has told
-	}
-	block, _ := pem.Decode(raw)
+	block, _ := pem.Decode(c.data)
 	if block == nil {
 		return ""
 	}
@@ -236,10 +257,10 @@ func (c *clientCertificate) wrong(now time.Time) string {
 	case err != nil:
 	case now.After(certificate.NotAfter):
 		c.note = fmt.Sprintf("; our client certificate (%s, from %s) expired at %s: put a new one there, it is read without a restart",
-			certificate.Subject, from, certificate.NotAfter.UTC().Format(time.RFC3339))
+			certificate.Subject, c.file, certificate.NotAfter.UTC().Format(time.RFC3339))
 	case now.Before(certificate.NotBefore):
 		c.note = fmt.Sprintf("; our client certificate (%s, from %s) isn't valid before %s: compare this host's clock",
-			certificate.Subject, from, certificate.NotBefore.UTC().Format(time.RFC3339))
+			certificate.Subject, c.file, certificate.NotBefore.UTC().Format(time.RFC3339))
 	}
 	return c.note
 }

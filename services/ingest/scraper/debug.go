@@ -73,7 +73,7 @@ func (s *Service) describe(t *timeline, now time.Time) debugpage.Node {
 		n.State = debugpage.Waiting
 	case now.Sub(n.LastSuccess) > 2*s.cfg.MetricResolution:
 		n.State = debugpage.Stale
-	case n.Dropped != nil || n.More > 0:
+	case n.Dropped != nil || n.More > 0 || n.Error != "":
 		n.State = debugpage.Partial
 	default:
 		n.State = debugpage.Fresh
@@ -135,7 +135,10 @@ func (s *Service) explain(q debugpage.Query, lines []*timeline, now time.Time) *
 
 // lastAttempt says what came of the last attempt to read a node.
 func lastAttempt(n debugpage.Node) string {
-	if n.Failures == 0 {
+	switch {
+	case n.Failures == 0 && n.Error != "":
+		return "the last attempt was a success, but for the summary: " + n.Error
+	case n.Failures == 0:
 		return "the last attempt was a success"
 	}
 	return fmt.Sprintf("the last %d attempts failed (%s): %s", n.Failures, n.Result, n.Error)

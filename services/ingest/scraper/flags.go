@@ -2,6 +2,7 @@ package scraper
 
 import (
 	"errors"
+	"strconv"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -9,8 +10,8 @@ import (
 
 // AddFlags binds what is scraped, and how often, to flags. The defaults are those that c holds.
 func (c *Config) AddFlags(fs *pflag.FlagSet) {
-	fs.DurationVar(&c.MetricResolution, "metric-resolution", c.MetricResolution,
-		"Time between two scrapes of a node; at least 1s. Kubelets refresh their figures every 10s to 15s.")
+	fs.Var((*timeout)(&c.MetricResolution), "metric-resolution",
+		"Time between two scrapes of a node; 1s to 24h. Kubelets refresh their figures every 10s to 15s.")
 	fs.StringVarP(&c.NodeSelector, "node-selector", "l", c.NodeSelector,
 		"Scrape only the nodes with these labels, for example \"pool=web,arch!=arm64\"; all where empty.")
 	fs.StringVar(&c.Node, "node", c.Node,
@@ -35,7 +36,7 @@ func (c *Config) AddSharingFlags(fs *pflag.FlagSet) {
 func (c *Config) AddKubeletFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&c.KubeletAddress, "kubelet-address", c.KubeletAddress,
 		"Address of the kubelet of --node, whatever the Node object says: for one ingester per node (a DaemonSet, with status.hostIP).")
-	fs.IntVar(&c.KubeletPort, "kubelet-port", c.KubeletPort,
+	fs.Var((*port)(&c.KubeletPort), "kubelet-port",
 		"Port of the kubelets' HTTPS endpoint.")
 	fs.BoolVar(&c.KubeletUseNodeStatusPort, "kubelet-use-node-status-port", c.KubeletUseNodeStatusPort,
 		"Take the port from the Node's status where it has one, before --kubelet-port.")
@@ -80,3 +81,22 @@ func (t *timeout) String() string {
 }
 
 func (t *timeout) Type() string { return "duration" }
+
+// port is the number of a port. 0 would stand for the default.
+type port int
+
+func (p *port) Set(text string) error {
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		return errors.New("it must be a number")
+	}
+	if n == 0 {
+		return errors.New("it must be 1 to 65535")
+	}
+	*p = port(n)
+	return nil
+}
+
+func (p *port) String() string { return strconv.Itoa(int(*p)) }
+
+func (p *port) Type() string { return "int" }

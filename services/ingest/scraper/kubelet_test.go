@@ -252,7 +252,7 @@ func TestFailuresHaveTheirReason(t *testing.T) {
 		"401": {handler: status(401, "Unauthorized"), want: resultStatus, says: "--kubeconfig"},
 		"403": {handler: status(403, "Forbidden (user=u, verb=get, resource=nodes, subresource(s)=[metrics])"), want: resultStatus, says: "user=u"},
 		"404": {handler: status(404, "404 page not found"), want: resultStatus, says: pathAnnotation},
-		"500": {handler: status(500, "oh no"), want: resultStatus, says: "oh no"},
+		"500": {handler: status(500, "oh no"), want: resultStatus, says: `("oh no"); the kubelet is in trouble itself: see its log on the node`},
 		"204": {handler: status(204, ""), want: resultStatus},
 		"a 500 without end": {handler: func(w http.ResponseWriter, r *http.Request) {
 			w.WriteHeader(500)

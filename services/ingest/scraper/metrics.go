@@ -8,14 +8,15 @@ import (
 
 // metrics are the service's own. None has a label of a node: the log and the age gauges tell of single ones.
 type metrics struct {
-	scrapes  map[result]prometheus.Counter
-	duration prometheus.Histogram
-	bodies   prometheus.Counter
-	dropped  [lastDrop]prometheus.Counter
-	skipped  prometheus.Counter
-	bytes    prometheus.Counter
-	recalls  *prometheus.CounterVec
-	reports  *prometheus.CounterVec
+	scrapes   map[result]prometheus.Counter
+	summaries map[result]prometheus.Counter
+	duration  prometheus.Histogram
+	bodies    prometheus.Counter
+	dropped   [lastDrop]prometheus.Counter
+	skipped   prometheus.Counter
+	bytes     prometheus.Counter
+	recalls   *prometheus.CounterVec
+	reports   *prometheus.CounterVec
 }
 
 // outcomes of reading a node's last message back at the start.
@@ -33,7 +34,8 @@ func newMetrics(reg prometheus.Registerer, s *Service) *metrics {
 		return register(reg, prometheus.NewCounterVec(prometheus.CounterOpts{Name: "headwater_ingest_" + name, Help: help}, []string{label}))
 	}
 	m := &metrics{
-		scrapes: make(map[result]prometheus.Counter, len(results)),
+		scrapes:   make(map[result]prometheus.Counter, len(results)),
+		summaries: make(map[result]prometheus.Counter, len(results)),
 		duration: register(reg, prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "headwater_ingest_scrape_duration_seconds",
 			Help:    "Time from a scrape's request to its sample's publication, successful or not.",
@@ -46,8 +48,9 @@ func newMetrics(reg prometheus.Registerer, s *Service) *metrics {
 	}
 	m.reports = vector("reports_total", "result", "Scrape reports: of failures, and of what was in a kubelet's answer and isn't published. Lost ones were larger than NATS takes.")
 	scrapes := vector("scrapes_total", "result", "Scrapes by what came of them. Whatever is not \"success\" left the node's previous sample standing.")
+	summaries := vector("summaries_total", "result", "Requests for /stats/summary with --source=summary, by what came of them. A scrape where only this one failed is a success: its sample lacks what the summary adds.")
 	for _, r := range results {
-		m.scrapes[r] = scrapes.WithLabelValues(string(r))
+		m.scrapes[r], m.summaries[r] = scrapes.WithLabelValues(string(r)), summaries.WithLabelValues(string(r))
 	}
 	dropped := vector("dropped_total", "reason", "Series, pods and nodes' own points that were in a kubelet's answer and were not published as they were.")
 	for d := notDropped + 1; d < lastDrop; d++ {

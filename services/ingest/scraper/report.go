@@ -13,8 +13,8 @@ type outcome struct {
 	took     time.Duration
 	result   result // "" before the first
 	err      string // one line; "" for a success
-	url      string // "" where the node has no address
-	failures uint64 // in a row
+	url      string // that was asked; "" where the node has no address
+	failures uint64 // in a row; 0 also where only the summary failed
 	dropped  drops  // of the last good one
 	pods     int    // that were published of it
 }
@@ -30,7 +30,11 @@ func (t *timeline) came(target *Target, began time.Time, took time.Duration, err
 	was = t.outcome
 	if err != nil {
 		is.result, is.err = resultOf(err, resultInternal), oneLine(err, schemas.MaxScrapeError)
-		is.failures = was.failures + 1
+		if without := lacksSummary(err); without != nil {
+			is.url = without.url
+		} else {
+			is.failures = was.failures + 1
+		}
 	}
 	t.outcome = is
 	return was, is
@@ -46,12 +50,12 @@ type report struct {
 // starts to know it soon, and for one that reads a report twice as old to know that it is over.
 const reportEvery = 2 * time.Minute
 
-// report publishes what came of a scrape where the node's samples don't tell: a failure, each time; the first success
+// report publishes what came of a scrape where the node's samples don't tell: a failure, also of the summary alone, each time; the first success
 // after one; and what was dropped, when it changes and now and then.
 func (s *Service) report(t *timeline, was, is outcome, now time.Time) {
 	last := &t.reported
 	switch {
-	case is.failures > 0, was.failures > 0:
+	case is.failures > 0, was.failures > 0, is.err != "", was.err != "":
 	case !is.dropped.equal(last.dropped):
 	case len(is.dropped.list) > 0 && now.Sub(last.at) >= reportEvery:
 	default:

@@ -151,16 +151,23 @@ func (s *Service) scrape(ctx context.Context, t *timeline) {
 		return // the node is no longer ours, or the service ends: what came of it is of no interest
 	}
 	now := time.Now()
-	if err == nil {
+	if err == nil || lacksSummary(err) != nil {
 		t.success.Store(started.UnixNano())
+		t.recalled = true
 	}
 	was, is := t.came(target, started, now.Sub(started), err)
 	s.metrics.duration.Observe(is.took.Seconds())
-	s.metrics.scrapes[is.result].Inc()
+	if is.failures > 0 {
+		s.metrics.scrapes[is.result].Inc()
+	} else {
+		s.metrics.scrapes[resultSuccess].Inc()
+	}
 
 	// A node's failure is logged when it begins, when its reason changes and when it ends.
 	switch {
-	case is.result == was.result:
+	case is.result == was.result && (is.failures > 0) == (was.failures > 0):
+	case err != nil && is.failures == 0:
+		s.log.Warn("couldn't read a node's summary; its sample has only what the resource endpoint tells", "node", t.node, "url", is.url, "result", is.result, "error", err)
 	case err != nil:
 		s.log.Warn("couldn't scrape a node; its previous sample stands", "node", t.node, "url", is.url, "result", is.result, "error", err)
 	case was.result != "":
@@ -169,7 +176,8 @@ func (s *Service) scrape(ctx context.Context, t *timeline) {
 	s.report(t, was, is, now)
 }
 
-// attempt is a scrape's way from the request to the publication.
+// attempt is a scrape's way from the request to the publication. An error that lacksSummary knows is one of a sample that was
+// published.
 func (s *Service) attempt(ctx context.Context, t *timeline, target *Target, started time.Time) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -185,12 +193,9 @@ func (s *Service) attempt(ctx context.Context, t *timeline, target *Target, star
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.KubeletRequestTimeout)
 	defer cancel()
 	s.recall(ctx, t)
-	more, err := s.more(ctx, target)
-	if err != nil {
-		return err
-	}
+	more, without := s.more(ctx, target)
 	defer more.release()
-	return s.kubelets.get(ctx, target.URL, func(body []byte) error {
+	err = s.kubelets.get(ctx, target.URL, func(body []byte) error {
 		s.metrics.bodies.Add(float64(len(body)))
 		m, err := s.sample(t, body, more, started)
 		if err != nil {
@@ -208,6 +213,10 @@ func (s *Service) attempt(ctx context.Context, t *timeline, target *Target, star
 		t.dropped, t.pods = m.dropped, m.pods
 		return nil
 	})
+	if err == nil {
+		err = without
+	}
+	return err
 }
 
 // message is what is published of one scrape, and what isn't.
@@ -284,6 +293,6 @@ func (s *Service) recall(ctx context.Context, t *timeline) {
 		outcome = recallFailed
 		s.log.Debug("couldn't read a node's last sample back; its first rate takes two scrapes", "node", t.node, "error", err)
 	}
-	t.recalled = true
+	t.recalled = outcome != recallFailed // else once more, unless this scrape makes a history of its own
 	s.metrics.recalls.WithLabelValues(outcome).Inc()
 }

@@ -202,7 +202,10 @@ func (w *world) next(node string, than *schemas.UsageSample) (s *schemas.UsageSa
 	return s
 }
 
-func (w *world) scrapes(r result) int {
+func (w *world) scrapes(r result) int { return w.counted("headwater_ingest_scrapes_total", string(r)) }
+
+// counted is a counter with one label.
+func (w *world) counted(name, label string) int {
 	n := 0.0
 	families, err := w.registry.Gather()
 	if err != nil {
@@ -210,7 +213,7 @@ func (w *world) scrapes(r result) int {
 	}
 	for _, f := range families {
 		for _, m := range f.GetMetric() {
-			if f.GetName() == "headwater_ingest_scrapes_total" && m.GetLabel()[0].GetValue() == string(r) {
+			if f.GetName() == name && m.GetLabel()[0].GetValue() == label {
 				n = m.GetCounter().GetValue()
 			}
 		}

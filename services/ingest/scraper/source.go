@@ -2,6 +2,7 @@ package scraper
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 )
@@ -20,11 +21,30 @@ const (
 // summaryPath is the kubelets' second endpoint. No annotation names another one.
 const summaryPath = "/stats/summary"
 
-// more asks a kubelet for what SourceSummary adds; nil with SourceResource. Whoever has it gives it back by release.
+// withoutSummary is the failure of the request for the summary: the sample has none.
+type withoutSummary struct {
+	url string // that was asked
+	err error  // a *failure
+}
+
+func (w *withoutSummary) Error() string { return w.err.Error() }
+func (w *withoutSummary) Unwrap() error { return w.err }
+
+// lacksSummary returns what err says of the summary; nil where it is something else.
+func lacksSummary(err error) *withoutSummary {
+	var w *withoutSummary
+	errors.As(err, &w)
+	return w
+}
+
+// more asks a kubelet for what SourceSummary adds; nil with SourceResource. Whoever has it gives it back by release. It takes
+// two thirds of the time at most, so that there is some left for what matters most. An error is a *withoutSummary.
 func (s *Service) more(ctx context.Context, target *Target) (*summary, error) {
 	if s.cfg.Source != SourceSummary {
 		return nil, nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.KubeletRequestTimeout*2/3)
+	defer cancel()
 	m := summaries.Get().(*summary)
 	u := &url.URL{Scheme: target.URL.Scheme, Host: target.URL.Host, Path: summaryPath}
 	err := s.kubelets.get(ctx, u, func(body []byte) error {
@@ -34,9 +54,10 @@ func (s *Service) more(ctx context.Context, target *Target) (*summary, error) {
 		}
 		return nil
 	})
+	s.metrics.summaries[resultOf(err, resultSuccess)].Inc()
 	if err != nil {
 		m.release()
-		return nil, failed(resultOf(err, resultInternal), fmt.Errorf("%s: %w", summaryPath, err))
+		return nil, &withoutSummary{u.Redacted(), failed(resultOf(err, resultInternal), fmt.Errorf("%s: %w", summaryPath, err))}
 	}
 	return m, nil
 }
@@ -47,6 +68,7 @@ func statusAdvice(path string, status int) string {
 		unauthorized = 401
 		forbidden    = 403
 		notFound     = 404
+		serverError  = 500
 	)
 	summary := path == summaryPath
 	switch {
@@ -60,6 +82,8 @@ func statusAdvice(path string, status int) string {
 		return "it has no such path: use --source=resource, or check --kubelet-port"
 	case status == notFound:
 		return "kubelets have the path since Kubernetes 1.18: check the node's annotation " + pathAnnotation + " and --kubelet-port"
+	case status >= serverError:
+		return "the kubelet is in trouble itself: see its log on the node (journalctl -u kubelet), and whether its container runtime answers"
 	}
 	return ""
 }

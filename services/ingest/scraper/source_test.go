@@ -17,6 +17,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/headwater-metrics/headwater/schemas"
+	"github.com/headwater-metrics/headwater/services/internal/debugpage"
 	"github.com/headwater-metrics/headwater/services/internal/sim"
 	"github.com/headwater-metrics/headwater/services/internal/sim/identity"
 	simkubelet "github.com/headwater-metrics/headwater/services/internal/sim/kubelet"
@@ -260,13 +261,15 @@ func holdToTruth(t *testing.T, truth simkubelet.Truth, s *schemas.UsageSample, u
 	}
 }
 
-// A kubelet without the endpoint, one that forbids it and one whose answer can't be read cost the node its scrape, and say
-// what to do; when it is well again the sample has all of it.
+// A kubelet without the endpoint, one that forbids it, one whose answer can't be read and one that hangs cost the node what the
+// summary adds, and say what to do; CPU and memory go on. When it is well again the sample has all of it. Where the other
+// endpoint fails, that is what is told.
 func TestSummaryFromAService(t *testing.T) {
 	w := newWorld(t, testenv.Conn(t))
 	w.config.Source = SourceSummary
 	k := runKubelet(t, "node")
 	var answer http.HandlerFunc
+	var broken bool
 	var mu sync.Mutex
 	set := func(h http.HandlerFunc) {
 		mu.Lock()
@@ -275,19 +278,24 @@ func TestSummaryFromAService(t *testing.T) {
 	}
 	set(status(404, "404 page not found"))
 	k.bend(func(rw http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		h, bad := answer, broken
+		mu.Unlock()
 		if r.URL.Path != summaryPath {
+			if bad {
+				rw.WriteHeader(http.StatusInternalServerError)
+				return
+			}
 			io.WriteString(rw, k.body())
 			return
 		}
-		mu.Lock()
-		h := answer
-		mu.Unlock()
 		h(rw, r)
 	})
 	w.put(schemas.Applied, k.node())
 	reports := w.reports()
-	_, stop := w.run()
+	service, stop := w.run()
 	defer stop()
+	var sample *schemas.UsageSample
 	for _, test := range []struct {
 		answer http.HandlerFunc
 		result result
@@ -297,22 +305,58 @@ func TestSummaryFromAService(t *testing.T) {
 		{status(403, "Forbidden (user=u, verb=get, resource=nodes, subresource=stats)"), resultStatus, "grant get on nodes/stats"},
 		{status(200, `{"node":`), resultDecode, "ends too early"},
 		{hijacked(reset), resultRead, "couldn't"},
+		{hang, resultTimeout, "--kubelet-request-timeout"},
+		{status(500, "no runtime"), resultStatus, "see its log"},
 	} {
 		set(test.answer)
-		reports.wait(t, "node", func(report schemas.ScrapeReport) error {
+		report := reports.wait(t, "node", func(report schemas.ScrapeReport) error {
 			if report.Result != string(test.result) || !strings.Contains(report.Error, summaryPath) || !strings.Contains(report.Error, test.says) {
 				return fmt.Errorf("the report says %s: %s", report.Result, report.Error)
 			}
 			return nil
 		})
+		if !strings.HasSuffix(report.URL, summaryPath) || report.Failures != 0 || report.LastSuccess != report.Time || !report.Published() {
+			t.Errorf("%+v", report)
+		}
+		if w.counted("headwater_ingest_summaries_total", string(test.result)) == 0 {
+			t.Errorf("%s isn't counted", test.result)
+		}
+		if n := service.ask(t, "").Nodes[0]; n.State != debugpage.Partial || n.Failures != 0 || n.LastSuccess.IsZero() {
+			t.Errorf("the page says %+v", n)
+		}
+		sample = w.next("node", sample)
+		if sample.Extra != nil || sample.Pods[0].Extra != nil || sample.Pods[0].UID != "" {
+			t.Errorf("a sample with a summary: %+v", sample)
+		}
 	}
-	if s := w.last("node"); s != nil {
-		t.Fatalf("a sample without a summary: %+v", s)
+	halfACore(t, w.next("node", sample), 0)
+	if n := w.scrapes(resultSuccess); n < 6 || w.scrapes(resultStatus)+w.scrapes(resultTimeout) > 0 {
+		t.Errorf("%d scrapes were a success", n)
 	}
+	mu.Lock()
+	broken = true
+	mu.Unlock()
+	report := reports.wait(t, "node", func(report schemas.ScrapeReport) error {
+		if report.Failures == 0 {
+			return errors.New("no failure")
+		}
+		return nil
+	})
+	if !strings.HasSuffix(report.URL, metricsPath) || report.Published() || report.LastSuccess == 0 || report.LastSuccess >= report.Time {
+		t.Errorf("%+v", report)
+	}
+	mu.Lock()
+	broken = false
+	mu.Unlock()
 	set(status(200, fmt.Sprintf(`{"node":{"memory":{"rssBytes":5}},"pods":[{"podRef":{"name":"p","namespace":"ns","uid":"u"},"network":{"time":%q,"name":"eth0","rxBytes":9},"containers":[{"name":"c","memory":{"rssBytes":7,"usageBytes":-8}}]}]}`,
 		time.Now().UTC().Format(time.RFC3339))))
-	first := w.next("node", nil)
-	halfACore(t, w.next("node", first), 0)
+	var first *schemas.UsageSample
+	testenv.Eventually(t, 10*time.Second, func() error {
+		if first = w.last("node"); first == nil || first.Pods[0].UID == "" {
+			return errors.New("no sample with a summary")
+		}
+		return nil
+	})
 	if p := point(first); first.Pods[0].UID != "u" || first.Point.Extra.RSS.Value != 5 || p.Extra.RSS.Value != 7 || p.Extra.Usage.Valid || first.Pods[0].Extra.Network.Interfaces[0].ReceivedBytes.Value != 9 {
 		t.Errorf("%+v", first)
 	}

@@ -115,6 +115,9 @@ func (a *addressing) target(n *node) (Target, bool) {
 	if path == "" {
 		path = metricsPath
 	}
+	if path[0] != '/' {
+		path = "/" + path
+	}
 	t.URL = &url.URL{Scheme: a.scheme, Host: net.JoinHostPort(address, strconv.Itoa(port)), Path: path}
 	return t, true
 }

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"sync"
 	"time"
 
@@ -48,8 +49,8 @@ const (
 )
 
 // newTransport returns what asks kubelets as config says, credentials and all. The TLS files that it names are read again
-// when they change, which changed is told of, with the error if they are no good.
-func newTransport(config *rest.Config, changed func(error)) (http.RoundTripper, error) {
+// when they change, which changed is told of.
+func newTransport(config *rest.Config, changed tlsChanged) (http.RoundTripper, error) {
 	settings, err := config.TransportConfig()
 	if err != nil {
 		return nil, err
@@ -57,11 +58,11 @@ func newTransport(config *rest.Config, changed func(error)) (http.RoundTripper, 
 	if settings.Transport != nil || settings.DialHolder != nil || settings.Proxy != nil {
 		return rest.TransportFor(config) // somebody knows another way
 	}
-	proxied, err := transport.New(&transport.Config{TLS: settings.TLS})
+	files, err := newTLSFiles(settings.TLS, changed)
 	if err != nil {
 		return nil, err
 	}
-	files, err := newTLSFiles(settings.TLS, changed)
+	proxied, err := transport.New(&transport.Config{TLS: settings.TLS})
 	if err != nil {
 		return nil, err
 	}
@@ -251,6 +252,17 @@ func (l *line) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// spent tells whether all that has come was read, whether it lies in the reader, in what TLS has unpacked, or in the socket's
+// buffer: the next answer would begin with what is left.
+func (l *line) spent() bool {
+	if l.reader.Buffered() > 0 || l.conn.SetReadDeadline(longAgo) != nil {
+		return false
+	}
+	// With a deadline that is over, the system isn't asked for more.
+	_, err := l.reader.Peek(1)
+	return errors.Is(err, os.ErrDeadlineExceeded) && l.conn.SetReadDeadline(time.Time{}) == nil
+}
+
 func (l *line) close() {
 	// Not through TLS, whose farewell could wait for the peer.
 	l.socket.Close()
@@ -278,7 +290,8 @@ func (w *wire) ask(l *line, request *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	l.left = 1 << 62 // whoever reads the body bounds it
-	u.body, u.last = response.Body, response.Close
+	// What comes after an answer of status 101 is no HTTP.
+	u.body, u.last = response.Body, response.Close || response.StatusCode == http.StatusSwitchingProtocols
 	if u.body == http.NoBody {
 		u.end(!u.last)
 	}
@@ -343,8 +356,8 @@ func (u *use) end(good bool) {
 		return
 	}
 	u.line = nil
-	// Nothing may have come beyond the answer, and nobody may have set a deadline.
-	good = u.stop() && good && l.reader.Buffered() == 0
+	// Nobody may have set a deadline, and nothing may have come beyond the answer.
+	good = u.stop() && good && l.spent()
 	l.reader.Reset(nil)
 	readers.Put(l.reader)
 	l.reader = nil
@@ -355,42 +368,4 @@ func (u *use) end(good bool) {
 	}
 	l.socket.release()
 	u.wire.keep(l)
-}
-
-// socket reads a connection in pieces as large as they come: TLS would ask the system for each record twice.
-type socket struct {
-	net.Conn
-	buffer *[]byte // nil while nothing has come that isn't read
-	from   int     // where the rest begins
-}
-
-var pieces = sync.Pool{New: func() any {
-	b := make([]byte, 0, 16<<10)
-	return &b
-}}
-
-// Read implements io.Reader.
-func (s *socket) Read(p []byte) (int, error) {
-	if s.buffer == nil {
-		s.buffer = pieces.Get().(*[]byte)
-		*s.buffer, s.from = (*s.buffer)[:0], 0
-	}
-	if s.from == len(*s.buffer) {
-		n, err := s.Conn.Read((*s.buffer)[:cap(*s.buffer)])
-		*s.buffer, s.from = (*s.buffer)[:n], 0
-		if n == 0 {
-			return 0, err
-		}
-	}
-	n := copy(p, (*s.buffer)[s.from:])
-	s.from += n
-	return n, nil
-}
-
-// release gives the memory back, if nothing is in it.
-func (s *socket) release() {
-	if s.buffer != nil && s.from == len(*s.buffer) {
-		pieces.Put(s.buffer)
-		s.buffer = nil
-	}
 }

@@ -26,7 +26,7 @@ func BenchmarkWire(b *testing.B) {
 		name string
 		make func(*rest.Config) (http.RoundTripper, error)
 	}{
-		{"wire", func(c *rest.Config) (http.RoundTripper, error) { return newTransport(c, func(error) {}) }},
+		{"wire", func(c *rest.Config) (http.RoundTripper, error) { return newTransport(c, func([]byte, error) {}) }},
 		{"client-go", rest.TransportFor},
 	} {
 		b.Run(test.name, func(b *testing.B) {

@@ -32,7 +32,7 @@ func newTestWire(t testing.TB, server *httptest.Server) *wire {
 		config.CAData = certificatePEM(server)
 		config.NextProtos = []string{"http/1.1"}
 	}
-	transport, err := newTransport(config, func(err error) { t.Errorf("the files changed: %v", err) })
+	transport, err := newTransport(config, func(_ []byte, err error) { t.Errorf("the files changed: %v", err) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,6 +112,7 @@ func TestConnectionsThatAreKept(t *testing.T) {
 		"the last":             {"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello", "hello", 3},
 		"HTTP/1.0":             {"HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello", "hello", 3},
 		"more than announced":  {"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhelloHTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nforged!", "hello", 3},
+		"another protocol":     {"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n", "", 3},
 		"more behind chunks":   {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\nmore", "hello", 3},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -128,6 +129,36 @@ func TestConnectionsThatAreKept(t *testing.T) {
 				t.Errorf("%d connections for three requests, want %d", got, test.connections)
 			}
 		})
+	}
+}
+
+// What a kubelet sends beyond its answer isn't taken for the next one, also where it hasn't left the connection's own buffers
+// when the answer has been read: here the answer fills that of the reader.
+func TestWhatIsLeftInTheBuffers(t *testing.T) {
+	const forged = "HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nforged!"
+	const header = "HTTP/1.1 200 OK\r\nContent-Length: %4d\r\n\r\n"
+	size := 4<<10 - len(fmt.Sprintf(header, 0))
+	want := strings.Repeat("x", size)
+	for name, start := range map[string]func(*httptest.Server){
+		"plain": (*httptest.Server).Start,
+		"TLS": func(s *httptest.Server) {
+			s.TLS = &tls.Config{DynamicRecordSizingDisabled: true} // all in one record
+			s.StartTLS()
+		},
+	} {
+		peer := &raw{answer: fmt.Sprintf(header, size) + want + forged}
+		server := httptest.NewUnstartedServer(http.HandlerFunc(peer.serve))
+		start(server)
+		t.Cleanup(server.Close)
+		w := newTestWire(t, server)
+		for range 3 {
+			if body, err := fetch(t.Context(), w, server.URL); err != nil || body != want {
+				t.Errorf("%s: %d bytes, %.20q, %v", name, len(body), body, err)
+			}
+		}
+		if w.kept() != 0 {
+			t.Errorf("%s: the connection is kept", name)
+		}
 	}
 }
 

@@ -79,7 +79,7 @@ func (c *Command) AddSections(sections cliflag.NamedFlagSets) {
 }
 
 // Execute parses args and the environment and calls run with a context that ends at the first SIGINT or SIGTERM (a
-// second one ends the process at once). It returns the exit code: 0, 1 for an error of run, 2 for a wrong flag.
+// second one ends the process at once). SIGHUP does nothing. It returns the exit code: 0, 1 for an error of run, 2 for a wrong flag.
 func (c *Command) Execute(args []string, run func(ctx context.Context, log *slog.Logger) error) int {
 	if len(args) == 2 && args[0] == "probe" {
 		if err := probe(args[1]); err != nil {
@@ -107,12 +107,34 @@ func (c *Command) Execute(args []string, run func(ctx context.Context, log *slog
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	defer ignoreHangup(log)()
 	context.AfterFunc(ctx, stop) // the second signal gets its default effect: the process ends
 	if err := run(ctx, log); err != nil && !errors.Is(err, context.Canceled) {
 		fmt.Fprintf(c.Stderr, "%s: %v\n", c.Name, err)
 		return 1
 	}
 	return 0
+}
+
+// ignoreHangup keeps SIGHUP from ending the process until the function that it returns is called: who sends it wants files to
+// be read again, or has closed a terminal.
+func ignoreHangup(log *slog.Logger) (stop func()) {
+	hangups, done := make(chan os.Signal, 1), make(chan struct{})
+	signal.Notify(hangups, syscall.SIGHUP)
+	go func() {
+		for {
+			select {
+			case <-hangups:
+				log.Info("SIGHUP is ignored: files that change are read again by themselves; SIGTERM ends the process")
+			case <-done:
+				return
+			}
+		}
+	}()
+	return func() {
+		signal.Stop(hangups)
+		close(done)
+	}
 }
 
 // parse fills the flags from args, then those not given from the environment.

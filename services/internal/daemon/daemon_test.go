@@ -8,11 +8,15 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/headwater-metrics/headwater/services/internal/stream"
 )
 
 func newTestCommand() (*Command, *string, *time.Duration, *bytes.Buffer, *bytes.Buffer) {
@@ -53,6 +57,62 @@ func TestPartsHaveNoEnvironmentAndSilenceTheirWholes(t *testing.T) {
 		code := command.Execute(c.args, func(context.Context, *slog.Logger) error { return nil })
 		if code != 0 || *address != c.address || *port != c.port {
 			t.Errorf("%v: code %d, address %q, port %q, stderr %q", c.args, code, *address, *port, errs)
+		}
+	}
+}
+
+// SIGHUP ends no process: it is logged, and the service runs on.
+func TestSIGHUPIsIgnored(t *testing.T) {
+	c, _, _, _, errs := newTestCommand()
+	process, err := os.FindProcess(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := make(chan string, 8)
+	c.Stderr = lineWriter(lines)
+	code := c.Execute(nil, func(ctx context.Context, _ *slog.Logger) error {
+		for range 2 {
+			if err := process.Signal(syscall.SIGHUP); err != nil {
+				return err
+			}
+			select {
+			case line := <-lines:
+				if !strings.Contains(line, "SIGHUP is ignored") || !strings.Contains(line, "SIGTERM") {
+					return errors.New(line)
+				}
+			case <-time.After(10 * time.Second):
+				return errors.New("nothing is logged")
+			}
+		}
+		return ctx.Err()
+	})
+	if code != 0 || len(lines) > 0 {
+		t.Errorf("code %d, stderr %q", code, errs)
+	}
+}
+
+// lineWriter sends what is written.
+type lineWriter chan<- string
+
+func (l lineWriter) Write(p []byte) (int, error) {
+	l <- string(p)
+	return len(p), nil
+}
+
+func TestFlagsOfStreams(t *testing.T) {
+	for args, want := range map[string]string{
+		"": "", "--nats-replicas=5": "", "--nats-replicas=0": "--nats-replicas", "--nats-replicas=-1": "--nats-replicas", "--nats-replicas=6": "--nats-replicas", "--nats-replicas=x": "--nats-replicas",
+		"--usage-max-age=1m": "", "--usage-max-age=-5m": "--usage-max-age", "--usage-max-age=0": "--usage-max-age", "--usage-max-age=1ms": "--usage-max-age", "--usage-max-age=x": "--usage-max-age",
+	} {
+		c, _, _, _, errs := newTestCommand()
+		var usage UsageStream
+		usage.Add(c.Section("streams"))
+		code := c.Execute(strings.Fields(args), func(context.Context, *slog.Logger) error { return nil })
+		if wrong := want != ""; (code == 2) != wrong || wrong && (!strings.Contains(errs.String(), want) || !strings.Contains(errs.String(), "it must be") && !strings.Contains(args, "=x")) {
+			t.Errorf("%s: code %d, %s", args, code, errs)
+		}
+		if got := usage.Settings("c"); args == "" && (got.Replicas != 1 || got.UsageMaxAge != stream.DefaultUsageMaxAge) {
+			t.Errorf("%+v", got)
 		}
 	}
 }

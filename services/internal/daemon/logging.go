@@ -40,7 +40,7 @@ func (l *loggingFlags) apply(w io.Writer) (*slog.Logger, error) {
 	}
 	log := slog.New(handler)
 	slog.SetDefault(log)
-	klog.SetSlogLogger(log)
+	klog.SetSlogLogger(slog.New(lessRepeats(handler)))
 	klogFlags := flag.NewFlagSet("klog", flag.ContinueOnError)
 	klog.InitFlags(klogFlags)
 	if err := klogFlags.Set("v", strconv.Itoa(l.verbosity)); err != nil {

@@ -2,7 +2,10 @@ package daemon
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
+	"strconv"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -72,7 +75,8 @@ type UsageStream struct {
 // Add declares the flags.
 func (u *UsageStream) Add(fs *pflag.FlagSet) {
 	addReplicas(fs, &u.replicas)
-	fs.DurationVar(&u.maxAge, "usage-max-age", stream.DefaultUsageMaxAge, "How long the last usage of a node that no longer reports is kept on NATS.")
+	u.maxAge = stream.DefaultUsageMaxAge
+	fs.Var((*usageAge)(&u.maxAge), "usage-max-age", "How long the last usage of a node that no longer reports is kept on NATS; at least 1m.")
 }
 
 // Settings are the streams as the flags say.
@@ -80,6 +84,49 @@ func (u *UsageStream) Settings(cluster string) stream.Streams {
 	return stream.Streams{Cluster: cluster, Replicas: u.replicas, UsageMaxAge: u.maxAge}
 }
 
-func addReplicas(fs *pflag.FlagSet, replicas *int) {
-	fs.IntVar(replicas, "nats-replicas", 1, "Number of NATS servers that hold each stream: 1, or 3 in a cluster of servers.")
+func addReplicas(fs *pflag.FlagSet, count *int) {
+	*count = 1
+	fs.Var((*replicas)(count), "nats-replicas", "Number of NATS servers that hold each stream: 1, or 3 in a cluster of servers; at most 5.")
 }
+
+// replicas is a number of servers that NATS can hold a stream on.
+type replicas int
+
+// Set implements pflag.Value.
+func (r *replicas) Set(text string) error {
+	const most = 5
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 || n > most {
+		return fmt.Errorf("it must be a number from 1 to %d", most)
+	}
+	*r = replicas(n)
+	return nil
+}
+
+// String implements pflag.Value.
+func (r *replicas) String() string { return strconv.Itoa(int(*r)) }
+
+// Type implements pflag.Value.
+func (r *replicas) Type() string { return "int" }
+
+// usageAge is how long usage may be kept. With less than a few resolutions, samples would be gone before the next ones.
+type usageAge time.Duration
+
+// Set implements pflag.Value.
+func (a *usageAge) Set(text string) error {
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		return err
+	}
+	if d < time.Minute {
+		return errors.New("it must be at least 1m, and some times --metric-resolution")
+	}
+	*a = usageAge(d)
+	return nil
+}
+
+// String implements pflag.Value.
+func (a *usageAge) String() string { return time.Duration(*a).String() }
+
+// Type implements pflag.Value.
+func (a *usageAge) Type() string { return "duration" }

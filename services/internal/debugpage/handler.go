@@ -142,8 +142,12 @@ func (a *answer) count() {
 // cut leaves the part of the list that was asked for.
 func (a *answer) cut() {
 	q := a.query
+	format := ""
+	if q.JSON {
+		format = "&format=json" // also for whoever asks for the next part without saying so in a header
+	}
 	at := func(offset int) string {
-		return fmt.Sprintf("?limit=%d&offset=%d", q.Limit, offset)
+		return fmt.Sprintf("?limit=%d&offset=%d%s", q.Limit, offset, format)
 	}
 	first := min(q.Offset, len(a.Nodes))
 	last := min(first+q.Limit, len(a.Nodes))

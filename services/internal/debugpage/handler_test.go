@@ -167,9 +167,9 @@ func TestHTML(t *testing.T) {
 
 func TestTheListIsCut(t *testing.T) {
 	var seen []string
-	query := "?limit=3"
+	query := "?limit=3&format=json"
 	for range 10 {
-		a := decode(t, get(t, "/debug/nodes"+query, "application/json"))
+		a := decode(t, get(t, "/debug/nodes"+query))
 		if len(a.Nodes) > 3 || a.Total != 7 {
 			t.Fatalf("%d nodes of %d", len(a.Nodes), a.Total)
 		}

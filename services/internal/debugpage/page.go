@@ -27,7 +27,7 @@ const (
 	Failing = "failing" // the last attempt failed
 	Stale   = "stale"   // no failure is known, but the last success is too long ago
 	Waiting = "waiting" // not scraped yet
-	Partial = "partial" // scraped, but a part of the answer was not published
+	Partial = "partial" // scraped, but a part of the answer was not published, or could not be read
 	Fresh   = "fresh"   // all is well
 )
 
@@ -49,7 +49,7 @@ type Node struct {
 	Took time.Duration `json:"-"`
 	// Result is what came of the last attempt: "success", or the reason as headwater_ingest_scrapes_total has it.
 	Result string `json:"result,omitempty"`
-	// Error says what was wrong and what to do; "" for a success.
+	// Error says what was wrong and what to do; "" for a success. With Failures 0 the sample was published without a part.
 	Error       string    `json:"error,omitempty"`
 	Failures    uint64    `json:"failures"` // in a row
 	NextAttempt time.Time `json:"nextAttempt,omitzero"`

@@ -5,11 +5,15 @@
 package kubeconfig
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+
+	"github.com/headwater-metrics/headwater/services/internal/files"
 )
 
 // Load reads a kubeconfig file, or the pod's service account where file is "". A file counts by itself: neither $KUBECONFIG
@@ -59,6 +63,9 @@ func LoadFor(server, file, flags string) (*rest.Config, error) {
 
 // read reads a file. A server other than "" takes the place of the file's.
 func read(file, server string) (*rest.Config, error) {
+	if err := files.Check(file); err != nil {
+		return nil, err
+	}
 	content, err := clientcmd.LoadFromFile(file)
 	if err != nil {
 		return nil, err
@@ -66,7 +73,42 @@ func read(file, server string) (*rest.Config, error) {
 	if err := clientcmd.ResolveLocalPaths(content); err != nil {
 		return nil, err
 	}
+	if err := files.Check(named(content)...); err != nil {
+		return nil, err
+	}
 	overrides := &clientcmd.ConfigOverrides{}
 	overrides.ClusterInfo.Server = server
-	return clientcmd.NewNonInteractiveClientConfig(*content, content.CurrentContext, overrides, nil).ClientConfig()
+	config, err := clientcmd.NewNonInteractiveClientConfig(*content, content.CurrentContext, overrides, nil).ClientConfig()
+	if err != nil {
+		return nil, err
+	}
+	if config.CAFile != "" && len(config.CAData) == 0 {
+		// The library takes an empty file for none, and would trust whom the system trusts.
+		authority, err := files.Read(config.CAFile, maxCA)
+		if err != nil {
+			return nil, err
+		}
+		if !x509.NewCertPool().AppendCertsFromPEM(authority) {
+			return nil, fmt.Errorf("its certificate-authority %s holds no certificate; it must have those of the CA, as PEM", config.CAFile)
+		}
+	}
+	return config, nil
+}
+
+// maxCA bounds a file with a CA's certificates, bytes.
+const maxCA = 4 << 20
+
+// named returns the files that the current context names.
+func named(content *clientcmdapi.Config) (paths []string) {
+	context := content.Contexts[content.CurrentContext]
+	if context == nil {
+		return nil
+	}
+	if cluster := content.Clusters[context.Cluster]; cluster != nil {
+		paths = append(paths, cluster.CertificateAuthority)
+	}
+	if user := content.AuthInfos[context.AuthInfo]; user != nil {
+		paths = append(paths, user.ClientCertificate, user.ClientKey, user.TokenFile)
+	}
+	return paths
 }

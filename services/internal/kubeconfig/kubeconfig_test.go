@@ -1,10 +1,17 @@
 package kubeconfig
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
+	"math/big"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"k8s.io/client-go/rest"
@@ -25,13 +32,31 @@ users:
 func write(t *testing.T, text string) string {
 	t.Helper()
 	dir := t.TempDir()
-	for name, content := range map[string]string{"kubeconfig": text, "pki/ca.crt": "x", "token": "secret"} {
+	for name, content := range map[string]string{"kubeconfig": text, "pki/ca.crt": authority(t), "pki/empty.crt": "", "token": "secret"} {
 		file := filepath.Join(dir, name)
 		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, []byte(content), 0o600)); err != nil {
 			t.Fatal(err)
 		}
 	}
+	if err := syscall.Mkfifo(filepath.Join(dir, "fifo"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	return filepath.Join(dir, "kubeconfig")
+}
+
+// authority is a CA's certificate, PEM.
+func authority(t *testing.T) string {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
 }
 
 // outside makes sure that the test is in no pod.
@@ -76,6 +101,12 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 		"empty":         {"", write(t, "apiVersion: v1\nkind: Config\n"), []string{"couldn't load the kubeconfig"}},
 		"no context":    {"", write(t, strings.Replace(good, "current-context: here", "current-context: there", 1)), []string{"there"}},
 		"no CA":         {"", write(t, strings.Replace(good, "pki/ca.crt", "pki/none.crt", 1)), []string{"none.crt"}},
+		"CA empty":      {"", write(t, strings.Replace(good, "pki/ca.crt", "pki/empty.crt", 1)), []string{"empty.crt holds no certificate"}},
+		"CA no CA":      {"", write(t, strings.Replace(good, "pki/ca.crt", "token", 1)), []string{"token holds no certificate"}},
+		"CA a pipe":     {"", write(t, strings.Replace(good, "pki/ca.crt", "fifo", 1)), []string{"fifo is no regular file but a named pipe"}},
+		"token a pipe":  {"", write(t, strings.Replace(good, "tokenFile: token", "tokenFile: fifo", 1)), []string{"fifo is no regular file but a named pipe"}},
+		"key a pipe":    {"", write(t, strings.Replace(good, "tokenFile: token", "client-certificate: token, client-key: fifo", 1)), []string{"fifo is no regular file but a named pipe"}},
+		"a pipe":        {"", filepath.Join(filepath.Dir(elsewhere), "fifo"), []string{"fifo is no regular file but a named pipe", "check --this or --that"}},
 		"two of server": {"https://other:1", "no-such-file", []string{`"no-such-file"`, "https://other:1"}},
 		"not a URL":     {"://", "", []string{`"://"`}},
 	} {

@@ -16,6 +16,7 @@ import (
 	"github.com/nats-io/nkeys"
 
 	"github.com/headwater-metrics/headwater/schemas"
+	"github.com/headwater-metrics/headwater/services/internal/files"
 )
 
 // apiTimeout bounds every single request to the server; each is repeated by whoever needs it. A request that is sent
@@ -152,6 +153,9 @@ func (c *Conn) options() ([]nats.Option, error) {
 	}
 	if c.cfg.InProcess != nil {
 		options = append(options, nats.InProcessServer(c.cfg.InProcess))
+	}
+	if err := files.Check(c.cfg.Creds, c.cfg.TLSCA, c.cfg.TLSCert, c.cfg.TLSKey); err != nil {
+		return nil, fmt.Errorf("%w: couldn't use a file with credentials for NATS: %w", ErrConfig, err)
 	}
 	if c.cfg.Creds != "" {
 		if err := checkCreds(c.cfg.Creds); err != nil {

@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -153,6 +154,10 @@ func TestConnConfig(t *testing.T) {
 		t.Fatal(err)
 	}
 	none := filepath.Join(dir, "none")
+	fifo := filepath.Join(dir, "fifo")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for what, cfg := range map[string]stream.ConnConfig{
 		"no credentials file":          {Creds: none},
 		"no CA file":                   {TLSCA: none},
@@ -166,6 +171,8 @@ func TestConnConfig(t *testing.T) {
 		"a port that is not a number":  {URL: "nats://127.0.0.1:port"},
 		"a scheme that is not of NATS": {URL: "http://127.0.0.1:4222"},
 		"credentials that can't parse": {Creds: file},
+		"credentials that are a pipe":  {Creds: fifo},
+		"a CA that is a pipe":          {TLSCA: fifo},
 	} {
 		c, err := stream.Connect(t.Context(), cfg)
 		if err == nil {

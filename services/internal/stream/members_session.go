@@ -221,7 +221,7 @@ func (s *session) announce(ctx context.Context) {
 	for n, old := range s.sent {
 		if age := now.Sub(old.at); age > s.cfg.Lease || line != old.line {
 			delete(s.sent, n)
-			s.failed(errors.New("no answer; may this user publish to " + s.prefix() + ">, and is there a JetStream?"))
+			s.failed(errors.New("no answer; may this user publish to " + s.prefix() + ">, and is there a JetStream? Or its disk is full: see the NATS server's log"))
 		} else if age >= s.every() {
 			unanswered = true
 		}

@@ -2,7 +2,6 @@ package stream
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -10,7 +9,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/headwater-metrics/headwater/schemas"
@@ -204,16 +202,13 @@ func (p *UsagePublisher) pump(ctx context.Context) {
 	defer tick.Stop()
 	reconnected := p.conn.reconnected()
 	for ctx.Err() == nil {
+		wake, linger := p.wake, (<-chan time.Time)(nil)
 		if p.send() > 0 {
-			select {
-			case <-time.After(usageLinger):
-				continue
-			case <-ctx.Done():
-				return
-			}
+			wake, linger = nil, time.After(usageLinger)
 		}
 		select {
-		case <-p.wake:
+		case <-wake:
+		case <-linger:
 		case <-tick.C:
 			p.giveUp("timeout", func(s *sample) bool { return time.Since(s.sentAt) > p.cfg.AckTimeout })
 		case <-reconnected:
@@ -338,19 +333,6 @@ func (p *UsagePublisher) giveUp(reason string, lost func(*sample) bool) {
 	}
 }
 
-// LastUsage reads the newest sample of one node: what an ingester needs to compute its first rate. ErrNoMessage where
-// the node has none, or the stream does not exist.
-func LastUsage(ctx context.Context, c *Conn, cluster, node string) ([]byte, error) {
-	subject := schemas.UsageSubject{Cluster: cluster, Node: node}.String()
-	var data []byte
-	err := retry(ctx, c, "read the last usage of node "+node, func(ctx context.Context) error {
-		var err error
-		data, err = c.directLast(ctx, usageStream(cluster), subject)
-		return err
-	})
-	return data, err
-}
-
 // IsUsage tells whether a message of the usage stream is a usage sample. What it isn't, such as a scrape report, is none of
 // the business of who wants samples alone: it is stepped over, not counted as a message that can't be read.
 func IsUsage(cluster, subject string) bool {
@@ -365,45 +347,4 @@ func IsScrape(cluster, subject string) bool {
 // isOf tells whether a subject is one of those that a wildcard ending in ">" selects. It allocates nothing.
 func isOf(wildcard, subject string) bool {
 	return strings.HasPrefix(subject, wildcard[:len(wildcard)-1])
-}
-
-// AllLastUsage calls f with the newest sample of every node. data is valid only during the call. No error where the
-// stream does not exist.
-func AllLastUsage(ctx context.Context, c *Conn, cluster string, f func(subject string, data []byte) error) error {
-	err := retry(ctx, c, "read the state of the usage stream", func(ctx context.Context) error {
-		_, err := c.info(ctx, usageStream(cluster))
-		return err
-	})
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	var last map[string][]byte
-	r, err := newReplay(ReplayConfig{
-		Conn: c, Cluster: cluster, Name: "last-usage",
-		Begin: func() Sink {
-			last = map[string][]byte{}
-			return SinkFunc(func(e Event) error {
-				if !IsUsage(cluster, e.Subject) {
-					return nil
-				}
-				last[e.Subject] = append(last[e.Subject][:0], e.Data...)
-				return nil
-			})
-		},
-	}, true)
-	if err != nil {
-		return err
-	}
-	if err := r.run(ctx, true); err != nil {
-		return err
-	}
-	for subject, data := range last {
-		if err := f(subject, data); err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -6,7 +6,64 @@ import (
 	"fmt"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/headwater-metrics/headwater/schemas"
 )
+
+// LastUsage reads the newest sample of one node: what an ingester needs to compute its first rate. ErrNoMessage where
+// the node has none, or the stream does not exist.
+func LastUsage(ctx context.Context, c *Conn, cluster, node string) ([]byte, error) {
+	subject := schemas.UsageSubject{Cluster: cluster, Node: node}.String()
+	var data []byte
+	err := retry(ctx, c, "read the last usage of node "+node, func(ctx context.Context) error {
+		var err error
+		data, err = c.directLast(ctx, usageStream(cluster), subject)
+		return err
+	})
+	return data, err
+}
+
+// AllLastUsage calls f with the newest sample of every node. data is valid only during the call. No error where the
+// stream does not exist.
+func AllLastUsage(ctx context.Context, c *Conn, cluster string, f func(subject string, data []byte) error) error {
+	err := retry(ctx, c, "read the state of the usage stream", func(ctx context.Context) error {
+		_, err := c.info(ctx, usageStream(cluster))
+		return err
+	})
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var last map[string][]byte
+	r, err := newReplay(ReplayConfig{
+		Conn: c, Cluster: cluster, Name: "last-usage",
+		Begin: func() Sink {
+			last = map[string][]byte{}
+			return SinkFunc(func(e Event) error {
+				if !IsUsage(cluster, e.Subject) {
+					return nil
+				}
+				last[e.Subject] = append(last[e.Subject][:0], e.Data...)
+				return nil
+			})
+		},
+	}, true)
+	if err != nil {
+		return err
+	}
+	if err := r.run(ctx, true); err != nil {
+		return err
+	}
+	for subject, data := range last {
+		if err := f(subject, data); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // directLast reads the newest message of a subject from any server that has the stream, as it is: a third of the cost of
 // asking the leader, which sends it within JSON. What was stored in the last moments may be missing where the stream has

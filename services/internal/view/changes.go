@@ -2,7 +2,6 @@ package view
 
 import (
 	"slices"
-	"sort"
 	"time"
 )
 
@@ -38,6 +37,7 @@ type Changes[S any] struct {
 	items map[Key]*Item[S]
 	live  int       // how many of items exist
 	order []step[S] // by index; those whose item has moved on are skipped, and swept out when they are many
+	swept int       // the length of order when it was last swept
 	last  uint64    // the index of the last change
 	at    *message
 	past  []turn[S] // when items came, went or changed labels, oldest first
@@ -200,12 +200,14 @@ func (c *Changes[S]) move(it *Item[S], state S, labels *Labels) {
 	it.index = c.step(it)
 }
 
-// step appends an item to the order.
+// step appends an item to the order. That is swept when it is half as long again as it may be after a sweep: an item that is
+// gone may have two steps that count.
 func (c *Changes[S]) step(it *Item[S]) uint64 {
-	if len(c.order) > 1024+len(c.items)*3/2 {
+	if rest := max(len(c.items), min(c.swept, 2*len(c.items))); len(c.order) > 1024+rest*3/2 {
 		c.order = slices.DeleteFunc(c.order, func(r step[S]) bool {
 			return r.item.index != r.index && (r.item.touched != r.index || r.item.live)
 		})
+		c.swept = len(c.order)
 	}
 	c.last++
 	c.at.last = c.last
@@ -253,222 +255,6 @@ func (c *Changes[S]) Past() int { return len(c.past) }
 
 // Last is the index of the last change.
 func (c *Changes[S]) Last() uint64 { return c.last }
-
-// Change is what a reader is told of an item.
-type Change[S any] struct {
-	Type  ChangeType
-	Key   Key
-	State S
-	// Labels are those of the item; of one that is Removed, those that it last matched by.
-	Labels *Labels
-	// Index of the change: it names this state of the item.
-	Index uint64
-	// At is the place of a reader that has been told this and all before.
-	At Place
-}
-
-// ChangeType says what an item is to a reader.
-type ChangeType uint8
-
-// Added: the reader has not had it. Removed: it no longer exists, or no longer matches.
-const (
-	Added ChangeType = iota
-	Modified
-	Removed
-)
-
-// Cursor is how far a reader is. In the middle of what he is told, the place of a cursor says a little too much: an item that
-// changed and then changed again is told at its last change. Here, that change is still behind the cursor, and elsewhere, too, but
-// for one case: where nothing is known of the first change, because the order begins after it. So somebody who breaks off in the
-// middle should not go on where the order is younger than his reading.
-type Cursor struct {
-	// Index: the reader has been told all changes up to here.
-	Index uint64
-	// Loose: the reader's picture is not exactly that of Index. It may be newer, as that of a list is, which is read after
-	// its place was taken, or of a replica that is ahead; and in some items older, as that of a reader who broke off: an
-	// item that had moved on was to be told later. Such a reader is told of everything that it may have, until Settle.
-	Loose bool
-	// Since is the place from which a loose reader comes.
-	Since Place
-	// Match tells whether the reader wants an item with these labels.
-	Match func(Key, *Labels) bool
-	// At is the place of the reader.
-	At Place
-
-	// While the reader is being told: the index at which that began, the one that its picture was of (0: unknown), and
-	// where the order ended then. Of an item behind that end it isn't known which of its states the reader was told.
-	reading          bool
-	from, base, head uint64
-
-	// Of a loose reader: the first index, plus one, once it has been told all that there was before.
-	loose uint64
-}
-
-// first is the index at which a loose reader came.
-func (c *Cursor) first() uint64 {
-	if c.loose > 0 {
-		return c.loose - 1
-	}
-	return c.from
-}
-
-// Settle ends a reader's looseness, if it has been told everything: to be called when what it had before is surely read here,
-// too.
-func (c *Cursor) Settle() {
-	if c.Loose && c.loose > 0 && !c.reading {
-		c.Loose, c.loose = false, 0
-	}
-}
-
-// Seek returns the index up to which somebody at a place has been told everything; false if the place is before the
-// floor, so that what he missed is no longer known.
-func (c *Changes[S]) Seek(place Place) (index uint64, ok bool) {
-	if !place.Covers(c.floorPlace) {
-		return 0, false
-	}
-	n := sort.Search(len(c.order), func(i int) bool { return !place.Covers(c.order[i].at.place) })
-	if n == 0 {
-		return c.floor, true
-	}
-	return max(c.floor, c.order[n-1].index), true
-}
-
-// Reaches tells whether what a cursor missed is still known.
-func (c *Changes[S]) Reaches(cursor *Cursor) bool {
-	if cursor.reading {
-		return cursor.from >= c.floor
-	}
-	return cursor.Index >= c.floor
-}
-
-// visits is how many steps are looked at in one go, so that a lock is held for tens of microseconds.
-const visits = 1024
-
-// Next appends to changes, up to its capacity, what changed behind the cursor, in order, and moves the cursor. It
-// returns true when nothing is left.
-func (c *Changes[S]) Next(cursor *Cursor, changes []Change[S]) ([]Change[S], bool) {
-	if !cursor.reading {
-		cursor.reading, cursor.from, cursor.base, cursor.head = true, cursor.Index, cursor.Index, c.last
-		if cursor.Loose {
-			cursor.base = max(cursor.loose, 1) - 1
-		}
-	}
-	i := c.find(cursor.Index + 1)
-	for end := min(len(c.order), i+visits); i < end && len(changes) < cap(changes); i++ {
-		r := &c.order[i]
-		it := r.item
-		told := it.index == r.index || it.touched == r.index && !it.live && cursor.Loose && it.index <= cursor.first()
-		if told {
-			if change, ok := it.change(cursor); ok {
-				change.At = r.place()
-				changes = append(changes, change)
-			}
-		}
-		cursor.Index, cursor.At = r.index, r.place()
-	}
-	if i < len(c.order) {
-		return changes, false
-	}
-	if cursor.Loose && cursor.loose == 0 {
-		cursor.loose = cursor.from + 1
-	}
-	cursor.Index, cursor.reading = c.last, false
-	return changes, true
-}
-
-// find returns the position in the order of the first step at or behind index.
-func (c *Changes[S]) find(index uint64) int {
-	return sort.Search(len(c.order), func(i int) bool { return c.order[i].index >= index })
-}
-
-// place is that of a reader that has been told everything up to the step.
-func (r *step[S]) place() Place {
-	if r.index == r.at.last || r.at.clock {
-		return r.at.place
-	}
-	p := r.at.before
-	p.Part = true
-	return p
-}
-
-// change is what the item is to a reader; false if nothing.
-func (it *Item[S]) change(cursor *Cursor) (Change[S], bool) {
-	change := Change[S]{Key: it.key, State: it.state, Labels: it.labels, Index: it.index}
-	is := it.live && cursor.Match(it.key, it.labels)
-	// Loose readers have, maybe, whatever the item was; once they have been told all, only what it was since, or elsewhere.
-	any := cursor.Loose && (cursor.loose == 0 || !is) || it.index > cursor.head
-	found, was := false, is
-	var before, elsewhere *Labels
-	for p := it.past; p != nil && p.index > cursor.base; p = p.older {
-		matches := p.labels != nil && cursor.Match(it.key, p.labels)
-		switch {
-		case p.maybe:
-			if matches && cursor.Loose && cursor.Since.Objects >= p.born {
-				elsewhere = p.labels
-			}
-		case p.index > cursor.from || cursor.loose == 0:
-			if !found || !any || !was {
-				found, was, before = true, matches, p.labels
-			}
-		}
-	}
-	if !is && !was && elsewhere != nil {
-		was, before = true, elsewhere
-	}
-	switch {
-	case is && was:
-		change.Type = Modified
-	case is:
-		change.Type = Added
-	case was:
-		change.Type, change.Labels = Removed, before
-	default:
-		return change, false
-	}
-	return change, true
-}
-
-// Lapsed returns the items that ended by the clock and not behind the cursor, of which somebody at a place may yet not have
-// heard: at this very place, or since a time. See BeginClock.
-func (c *Changes[S]) Lapsed(cursor *Cursor, place Place, since time.Time) (changes []Change[S]) {
-	for i := len(c.past) - 1; i >= 0; i-- {
-		t := &c.past[i]
-		if t.time < since.UnixNano() && !t.at.place.Covers(place) {
-			break
-		}
-		it := t.item
-		if !t.at.clock || t.index > cursor.Index || it.live || it.past == nil || it.past.index != t.index {
-			continue
-		}
-		for p := it.past; p != nil; p = p.older { // what happened before it ended may not have been told, either
-			if p.labels != nil && cursor.Match(it.key, p.labels) {
-				changes = append(changes, Change[S]{Type: Removed, Key: it.key, State: it.state, Labels: p.labels, Index: it.index, At: place})
-				break
-			}
-		}
-	}
-	return changes
-}
-
-// Live returns the items that exist and match, in the order in which they changed.
-func (c *Changes[S]) Live(match func(Key, *Labels) bool) []*Item[S] {
-	items := make([]*Item[S], 0)
-	for i := range c.order {
-		if r := &c.order[i]; r.item.index == r.index && r.item.live && match(r.item.key, r.item.labels) {
-			items = append(items, r.item)
-		}
-	}
-	return items
-}
-
-// Read returns what a reader is to be told of an item that it hasn't had; false if the item doesn't exist any more, or
-// doesn't match.
-func (c *Changes[S]) Read(it *Item[S], match func(Key, *Labels) bool) (Change[S], bool) {
-	if !it.live || !match(it.key, it.labels) {
-		return Change[S]{}, false
-	}
-	return Change[S]{Type: Added, Key: it.key, State: it.state, Labels: it.labels, Index: it.index, At: c.order[c.find(it.index)].place()}, true
-}
 
 func orNone(labels *Labels) *Labels {
 	if labels == nil {

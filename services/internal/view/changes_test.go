@@ -253,6 +253,42 @@ func TestChangesTouch(t *testing.T) {
 }
 
 // TestChangesSettle: a loose reader who has everything is still told of what it may have from elsewhere.
+// TestChangesSweepSeldom: items that are gone and were touched have two steps each, which no sweep takes away. To sweep for
+// each further step would hold everybody up for minutes in a large cluster.
+func TestChangesSweepSeldom(t *testing.T) {
+	const items = 20_000
+	c := NewChanges[int](placed(1, 1))
+	for i := range items {
+		c.Load(k(fmt.Sprint(i)), 1, red)
+	}
+	c.Begin(c.at.place, placed(2, 1))
+	for i := range items {
+		c.Remove(k(fmt.Sprint(i)), 1, clock(1))
+	}
+	sweeps, longest := 0, 0
+	for round := range 3 {
+		c.Begin(c.at.place, placed(uint64(3+round), 1))
+		for i := range items {
+			before := c.swept
+			c.Touch(k(fmt.Sprint(i)))
+			if c.swept != before {
+				sweeps++
+			}
+			longest = max(longest, len(c.order))
+		}
+	}
+	if sweeps == 0 || sweeps > 10 || longest > 4*items {
+		t.Errorf("%d sweeps, %d steps at the most", sweeps, longest)
+	}
+	c.Trim(clock(10000), time.Minute, 10) // the items are forgotten, and so are their steps
+	c.Trim(clock(10000), time.Minute, 10)
+	c.Begin(c.at.place, placed(9, 1))
+	c.Put(k("new"), 1, red, clock(10000))
+	if len(c.order) > 2000 {
+		t.Errorf("%d steps are left of %d items", len(c.order), len(c.items))
+	}
+}
+
 func TestChangesSettle(t *testing.T) {
 	c := NewChanges[int](placed(1, 1))
 	c.Load(k("a"), 1, red)

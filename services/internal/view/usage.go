@@ -73,12 +73,16 @@ func NewUsage() *Usage {
 }
 
 // Apply makes sample the latest of its node, which it is by its place in the stream and not by its clock: an ingester
-// whose clock went back must not be ignored until time has caught up. The view keeps sample; nobody may modify it any
-// more.
-func (u *Usage) Apply(sample *schemas.UsageSample) {
+// whose clock went back must not be ignored until time has caught up. It returns false, and leaves the view as it is,
+// where sample was on its way for too long: its successor, by another ingester, has come before it. The view keeps
+// sample; nobody may modify it any more.
+func (u *Usage) Apply(sample *schemas.UsageSample) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	previous := u.nodes[sample.Node]
+	if previous != nil && MomentOf(sample).Late(MomentOf(previous)) {
+		return false
+	}
 	u.nodes[sample.Node] = sample
 	for i := range sample.Pods {
 		u.add(podRef{sample, i}, previous)
@@ -86,6 +90,7 @@ func (u *Usage) Apply(sample *schemas.UsageSample) {
 	if previous != nil {
 		u.drop(previous)
 	}
+	return true
 }
 
 // Expire forgets the nodes whose latest sample was taken before the time given, Unix nanoseconds, and returns how many.
@@ -221,6 +226,18 @@ func (u *Usage) All() []*schemas.UsageSample {
 	u.mu.RUnlock()
 	slices.SortFunc(samples, func(a, b *schemas.UsageSample) int { return strings.Compare(a.Node, b.Node) })
 	return samples
+}
+
+// Any tells whether any node's latest sample is as is asked for; it looks no further than the first one that is.
+func (u *Usage) Any(is func(*schemas.UsageSample) bool) bool {
+	u.mu.RLock()
+	defer u.mu.RUnlock()
+	for _, sample := range u.nodes {
+		if is(sample) {
+			return true
+		}
+	}
+	return false
 }
 
 // Len implements UsageReader.

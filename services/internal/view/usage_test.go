@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -32,6 +33,37 @@ func where(u *Usage, namespace, name, node string) string {
 		return "the wrong pod"
 	}
 	return found.Sample.Node
+}
+
+func TestASampleThatWasLongOnItsWay(t *testing.T) {
+	const second = int64(time.Second)
+	at := func(taken, read int64) *schemas.UsageSample {
+		s := sample("n1", taken*second, podUsage("shop", "a", 1, read*second))
+		s.Point = &schemas.Point{Time: read * second}
+		return s
+	}
+	for name, c := range map[string]struct {
+		next    *schemas.UsageSample
+		applied bool
+	}{
+		"newer":                               {at(1010, 1009), true},
+		"came after its successor":            {at(990, 989), false},
+		"the ingester's clock went back":      {at(990, 1009), true},
+		"the kubelet's clock went back":       {at(1010, 989), true},
+		"both clocks went back, by far":       {at(900, 899), true},
+		"the kubelet repeats its last answer": {at(1010, 1000), true},
+	} {
+		u := NewUsage()
+		u.Apply(at(1000, 1000))
+		applied := u.Apply(c.next)
+		held, _ := u.Node("n1")
+		if applied != c.applied || (held == c.next) != c.applied {
+			t.Errorf("%s: applied %v, held %v; want %v", name, applied, held == c.next, c.applied)
+		}
+		if found, ok := u.Pod(PodQuery{Namespace: "shop", Name: "a"}); !ok || found.Sample != held {
+			t.Errorf("%s: the pod is not of the sample held", name)
+		}
+	}
 }
 
 func TestUsageFollowsTheLatestSample(t *testing.T) {

@@ -1,13 +1,17 @@
 package api
 
 import (
+	"bytes"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -183,6 +187,70 @@ func TestNoAnswerFromAHalfBuiltView(t *testing.T) {
 		t.Error("the 503s are not counted")
 	}
 }
+
+// TestNobodyScrapes: a cluster with nodes of which none has a sample that is young enough isn't ready, and says so in the log; what
+// can be answered is.
+func TestNobodyScrapes(t *testing.T) {
+	var log bytes.Buffer
+	var mu sync.Mutex // guards log
+	var later atomic.Int64
+	s := newServed(t, func(c *Config) {
+		c.Log = slog.New(slog.NewTextHandler(writerFunc(func(b []byte) (int, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			return log.Write(b)
+		}), nil))
+	})
+	s.service.now = func() time.Time { return epoch.Add(time.Duration(later.Load())) }
+	s.whole()
+	s.run()
+	check := func(step string, ready int) {
+		t.Helper()
+		for range 3 {
+			if code, body := s.get("/readyz"); code != ready || (code == 500) != strings.Contains(body, "[-]metric-storage-ready failed: reason withheld\n") {
+				t.Errorf("%s: /readyz: %d %s", step, code, body)
+			}
+		}
+		for _, path := range []string{"/livez", "/healthz", group + "/nodes", group + "/pods"} {
+			if code, body := s.get(path); code != 200 {
+				t.Errorf("%s: %s: %d %s", step, path, code, body)
+			}
+		}
+		if err := s.service.Ready(); err != nil {
+			t.Errorf("%s: Ready: %v", step, err)
+		}
+	}
+	check("there are no nodes", 200)
+	s.apply(newNode("node-a", nil))
+	check("nobody has scraped it", 500)
+	s.sample(measured(1e6))
+	check("it has a sample", 200)
+	later.Store(int64(45 * time.Second))
+	check("the sample is as old as may be", 200)
+	later.Add(1)
+	check("the sample is older", 500)
+	s.apply(newNode("node-b", nil))
+	p := point(1, 1, time.Second)
+	other := nodeSample("node-b", &p)
+	other.Time = at(45 * time.Second)
+	s.sample(other)
+	check("another node has a young one", 200)
+	later.Store(int64(time.Hour))
+	s.remove(newNode("node-a", nil))
+	s.remove(newNode("node-b", nil))
+	check("the nodes are gone", 200)
+
+	mu.Lock()
+	defer mu.Unlock()
+	const reason = `level=WARN msg="a health check fails" check=metric-storage-ready reason="no node has a sample younger than 45s: is ingest running, and can it write to NATS? See /debug/nodes`
+	if fails, passes := strings.Count(log.String(), reason), strings.Count(log.String(), `msg="a health check passes" check=metric-storage-ready`); fails != 2 || passes != 2 {
+		t.Errorf("the log tells of %d failures and %d recoveries, want 2 of each:\n%s", fails, passes, log.String())
+	}
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
 
 // TestClientsWaitByThemselves shows that client-go obeys the Retry-After of a server that isn't ready yet.
 func TestClientsWaitByThemselves(t *testing.T) {

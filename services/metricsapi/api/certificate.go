@@ -25,6 +25,7 @@ import (
 	"k8s.io/apiserver/pkg/server/dynamiccertificates"
 	genericoptions "k8s.io/apiserver/pkg/server/options"
 
+	"github.com/headwater-metrics/headwater/services/internal/files"
 	"github.com/headwater-metrics/headwater/services/internal/filewatch"
 )
 
@@ -66,6 +67,9 @@ const (
 	selfSignedIssuer = "localhost-ca@" // and the time; metrics-server's begin so as well
 	expirySoon       = 7 * 24 * time.Hour
 	expiryLook       = time.Hour
+
+	maxPEM   = 4 << 20 // bytes of a file with certificates or a key
+	maxToken = 1 << 20 // of one with a token
 )
 
 // newServingCertificate loads the pair, or makes one where the options name none and there is none.
@@ -100,11 +104,11 @@ func newServingCertificate(options *genericoptions.SecureServingOptions, now fun
 
 // read reads the files.
 func (c *servingCertificate) read() (certificatePair, error) {
-	cert, err := os.ReadFile(c.certFile)
+	cert, err := files.Read(c.certFile, maxPEM)
 	if err != nil {
 		return certificatePair{}, fmt.Errorf("couldn't read the serving certificate: %w; is --tls-cert-file (or --cert-dir) right?", err)
 	}
-	key, err := os.ReadFile(c.keyFile)
+	key, err := files.Read(c.keyFile, maxPEM)
 	if err != nil {
 		return certificatePair{}, fmt.Errorf("couldn't read the serving certificate's key: %w; is --tls-private-key-file (or --cert-dir) right?", err)
 	}

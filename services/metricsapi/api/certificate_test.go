@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -141,12 +142,17 @@ func TestServingCertificateThatCannotBeUsed(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if err := syscall.Mkfifo(filepath.Join(dir, "fifo"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct{ cert, key, dir, says string }{
 		{cert: "missing", key: "key", says: "is --tls-cert-file (or --cert-dir) right?"},
 		{cert: "cert", key: "missing", says: "is --tls-private-key-file (or --cert-dir) right?"},
 		{cert: "cert", key: "other", says: "one of them made for the other"},
 		{cert: "none", key: "key", says: "they must be PEM"},
 		{dir: "file", says: "(or --cert-dir) right?"},
+		{cert: "fifo", key: "key", says: "a named pipe"},
+		{cert: "cert", key: "fifo", says: "a named pipe"},
 	} {
 		s := newServed(t, func(config *Config) {
 			server := &config.Options.SecureServing.ServerCert

@@ -244,7 +244,11 @@ func TestListsWhileEverythingChanges(t *testing.T) {
 // TestTwoServersInOneProcess runs two, which share the library's global registries.
 func TestTwoServersInOneProcess(t *testing.T) {
 	a := start(t, small)
-	b := start(t, func(s *served) { s.apply(newNode("other", nil)) })
+	b := start(t, func(s *served) {
+		s.apply(newNode("other", nil))
+		p := point(1, 1, time.Second)
+		s.sample(nodeSample("other", &p))
+	})
 	for _, s := range []*served{a, b} {
 		if code, body := s.get("/readyz"); code != 200 {
 			t.Errorf("/readyz: %d %s", code, body)

@@ -58,12 +58,14 @@ type scrapes struct {
 	sample  *schemas.UsageSample  // the latest; nil for none
 	report  *schemas.ScrapeReport // the latest; nil for none
 	failing bool                  // the report is of a failure, and nothing good came after it
+	part    bool                  // the report says that the sample is not whole
 }
 
 func (d *diagnosis) scrapes(node string) (found scrapes) {
 	found.sample, _ = d.usage.Node(node)
 	found.report, _ = d.reports.get(node)
-	found.failing = found.report != nil && found.report.Result != schemas.ScrapeSuccess && (found.sample == nil || found.report.Time >= found.sample.Time)
+	found.failing = found.report != nil && !found.report.Published() && (found.sample == nil || found.report.Time >= found.sample.Time)
+	found.part = found.report != nil && found.sample != nil && found.report.Result != schemas.ScrapeSuccess && found.report.Published() && found.report.Time >= found.sample.Time
 	return found
 }
 
@@ -88,6 +90,9 @@ func (d *diagnosis) node(entry *view.Entry[node]) debugpage.Node {
 			n.LastAttempt, n.Took, n.Result, n.Error, n.Failures = time.Unix(0, report.Time), time.Duration(report.Duration), report.Result, report.Error, report.Failures
 			n.NextAttempt = time.Unix(0, report.Next)
 		}
+		if known.part {
+			n.Result, n.Error = report.Result, report.Error
+		}
 	}
 	if n.NextAttempt.Before(d.now) {
 		n.NextAttempt = time.Time{}
@@ -98,7 +103,7 @@ func (d *diagnosis) node(entry *view.Entry[node]) debugpage.Node {
 	case known.sample == nil:
 	case d.now.Sub(n.LastSuccess) > 2*d.resolution:
 		n.State = debugpage.Stale
-	case len(n.Dropped) > 0 || n.More > 0:
+	case len(n.Dropped) > 0 || n.More > 0 || known.part:
 		n.State = debugpage.Partial
 	default:
 		n.State = debugpage.Fresh

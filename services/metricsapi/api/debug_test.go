@@ -212,6 +212,11 @@ func TestThePageOfNodes(t *testing.T) {
 			t.Errorf("%s: %d %v, want %q", name, code, page.Notes, want)
 		}
 	}
+	// Only the summary failed: the sample is there, without a part.
+	s.report(schemas.ScrapeReport{Node: "node-a", Ingester: "ingest-1", Time: at(0), Result: "status", Error: "see its log", URL: "https://x/stats/summary", LastSuccess: at(0)})
+	if _, page := s.page("&node=node-a"); page.Nodes[0].State != debugpage.Partial || page.Nodes[0].Error != "see its log" || page.Nodes[0].Failures != 0 || !strings.Contains(page.Notes[0], "has metrics") {
+		t.Errorf("%+v", page)
+	}
 	// A success after the failures: all is well again.
 	p := point(1, 1, time.Second)
 	s.sample(nodeSample("hung", &p))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -13,8 +14,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/metrics/pkg/apis/metrics/v1beta1"
 	metricsclient "k8s.io/metrics/pkg/client/clientset/versioned"
@@ -25,6 +28,7 @@ import (
 	"github.com/headwater-metrics/headwater/services/internal/stream"
 	"github.com/headwater-metrics/headwater/services/internal/stream/embedded"
 	"github.com/headwater-metrics/headwater/services/internal/testenv"
+	"github.com/headwater-metrics/headwater/services/internal/view"
 )
 
 // endToEnd is the whole path: a simulated API server before the service, and NATS behind it. The test plays state and ingest.
@@ -44,19 +48,8 @@ func newEndToEnd(t *testing.T, conn *stream.Conn) *endToEnd {
 		t: t, cluster: testenv.Sim(t, sim.Options{Nodes: 3, PodsPerNode: 10}), conn: conn,
 		encoders: map[string]*objects.Encoder{},
 	}
-	if err := stream.Ensure(t.Context(), w.conn, stream.Streams{Cluster: "test"}); err != nil {
-		t.Fatal(err)
-	}
+	w.begin()
 	var err error
-	if w.log, err = stream.NewAppender(stream.AppenderConfig{Conn: w.conn, Cluster: "test"}); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(w.log.Close)
-	testenv.FirstSnapshot(t, w.conn, "test", w.log)
-	if w.samples, err = stream.NewUsagePublisher(stream.UsagePublisherConfig{Conn: w.conn, Cluster: "test"}); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(w.samples.Close)
 	for _, resource := range []string{"pods", "nodes", "namespaces"} {
 		kind, _ := objects.ByResource(resource)
 		if w.encoders[resource], err = objects.NewEncoder(kind); err != nil {
@@ -67,6 +60,24 @@ func newEndToEnd(t *testing.T, conn *stream.Conn) *endToEnd {
 		t.Fatal(err)
 	}
 	return w
+}
+
+// begin makes the streams, and their writers.
+func (w *endToEnd) begin() {
+	w.t.Helper()
+	if err := stream.Ensure(w.t.Context(), w.conn, stream.Streams{Cluster: "test"}); err != nil {
+		w.t.Fatal(err)
+	}
+	var err error
+	if w.log, err = stream.NewAppender(stream.AppenderConfig{Conn: w.conn, Cluster: "test"}); err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(w.log.Close)
+	testenv.FirstSnapshot(w.t, w.conn, "test", w.log)
+	if w.samples, err = stream.NewUsagePublisher(stream.UsagePublisherConfig{Conn: w.conn, Cluster: "test"}); err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(w.samples.Close)
 }
 
 func (w *endToEnd) append(resource string, object runtime.Object, operation schemas.Operation) {
@@ -347,4 +358,103 @@ func TestNATSGoesAwayAndComesBack(t *testing.T) {
 		}
 		return err
 	})
+}
+
+// TestWatchFromTheFirstSampleOn: a stream of usage that is empty when it is whole begins with sequence 1, at a first start and when
+// NATS has lost its disk.
+func TestWatchFromTheFirstSampleOn(t *testing.T) {
+	config := embedded.Config{Dir: t.TempDir(), Address: "127.0.0.1:0", Log: testenv.Logger(t)}
+	nats, err := embedded.Start(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.Address = strings.TrimPrefix(nats.URL(), "nats://")
+	conn, err := stream.Connect(t.Context(), stream.ConnConfig{URL: nats.URL(), Log: testenv.Logger(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(conn.Close)
+	w := newEndToEnd(t, conn)
+	service, stop := w.run(func(o *Options) { o.EnableWatch = true })
+	defer stop()
+
+	nodes := w.client.MetricsV1beta1().NodeMetricses()
+	begin := func() watch.Interface {
+		t.Helper()
+		w.append("nodes", &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "early"}}, schemas.Applied)
+		w.flush()
+		testenv.Eventually(t, 30*time.Second, func() error {
+			if at := service.watches.place(); !service.watches.following() || at != (view.Place{Objects: 1}) {
+				return fmt.Errorf("the new streams are not followed yet, but what is read up to %+v", at)
+			}
+			return nil
+		})
+		list, err := nodes.List(t.Context(), metav1.ListOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		watching, err := nodes.Watch(t.Context(), metav1.ListOptions{ResourceVersion: list.ResourceVersion})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return watching
+	}
+	told := func(watching watch.Interface, round uint64) {
+		t.Helper()
+		w.publish(round)
+		want := resource.NewMilliQuantity(int64(round), resource.DecimalSI)
+		patience := time.After(20 * time.Second)
+		for done := map[string]bool{}; len(done) < 3; {
+			select {
+			case event, open := <-watching.ResultChan():
+				node, ok := event.Object.(*v1beta1.NodeMetrics)
+				if !open || !ok {
+					t.Fatalf("round %d: open %v, %v %+v", round, open, event.Type, event.Object)
+				}
+				if node.Usage.Cpu().Cmp(*want) == 0 {
+					done[node.Name] = true
+				}
+			case <-patience:
+				t.Fatalf("round %d: only told of %v", round, done)
+			}
+		}
+	}
+	first := begin()
+	defer first.Stop()
+	told(first, 7)
+	told(first, 8)
+	known, err := nodes.List(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	nats.Close()
+	w.log.Close()
+	w.samples.Close()
+	if err := os.RemoveAll(config.Dir); err != nil {
+		t.Fatal(err)
+	}
+	if nats, err = embedded.Start(config); err != nil {
+		t.Fatal(err)
+	}
+	defer nats.Close()
+	w.begin()
+	second := begin()
+	defer second.Stop()
+	time.AfterFunc(time.Minute, first.Stop) // it has ended long before
+	for event := range first.ResultChan() {
+		if status, ok := event.Object.(*metav1.Status); ok && event.Type == watch.Error && status.Reason != metav1.StatusReasonExpired {
+			t.Errorf("who watched before is told %+v", status)
+		}
+	}
+	stale, err := nodes.Watch(t.Context(), metav1.ListOptions{ResourceVersion: known.ResourceVersion})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stale.Stop()
+	if event := <-stale.ResultChan(); event.Type != watch.Error || event.Object.(*metav1.Status).Reason != metav1.StatusReasonExpired {
+		t.Errorf("from a version of what is no more: %+v", event)
+	}
+	told(second, 9)
+	told(second, 10)
 }

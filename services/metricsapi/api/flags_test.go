@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -102,6 +103,17 @@ func TestArgumentsOfMetricsServer(t *testing.T) {
 	}
 	if got := log.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "--kubelet-preferred-address-types --kubelet-use-node-status-port --kubelet-port --kubelet-insecure-tls") {
 		t.Errorf("the log says %q", got)
+	}
+}
+
+// TestResolution has its bounds: what is three times as long is still a duration.
+func TestResolution(t *testing.T) {
+	for resolution, good := range map[time.Duration]bool{time.Second: true, 24 * time.Hour: true, 0: false, -time.Second: false, time.Second - 1: false, 24*time.Hour + 1: false, 1<<63 - 1: false} {
+		options := NewOptions()
+		options.Resolution = resolution
+		if err := options.Validate(); (err == nil) != good || err != nil && !strings.Contains(err.Error(), "--metric-resolution is") {
+			t.Errorf("%v: %v", resolution, err)
+		}
 	}
 }
 

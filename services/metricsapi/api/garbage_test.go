@@ -10,7 +10,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	metainternalversion "k8s.io/apimachinery/pkg/apis/meta/internalversion"
+	internalscheme "k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apiserver/pkg/endpoints/request"
 
 	"github.com/headwater-metrics/headwater/services/internal/testenv"
 )
@@ -70,11 +76,11 @@ func TestSelectorsThatCostTooMuch(t *testing.T) {
 		t.Errorf("v1: %d %s", code, body)
 	}
 	// Nobody learns of it without being allowed to ask.
-	request, err := http.NewRequest(http.MethodGet, s.url+group+"/pods?labelSelector="+url.QueryEscape(repeat(300, "!a%d")), nil)
+	ask, err := http.NewRequest(http.MethodGet, s.url+group+"/pods?labelSelector="+url.QueryEscape(repeat(300, "!a%d")), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	response, err := s.client(nil).Do(request)
+	response, err := s.client(nil).Do(ask)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,6 +88,67 @@ func TestSelectorsThatCostTooMuch(t *testing.T) {
 	if response.StatusCode != http.StatusForbidden {
 		t.Errorf("anonymous: %s", response.Status)
 	}
+}
+
+// TestUnreadableQueriesAreNotLogged: the library is not shown what it would log, and yet finds out what it always did.
+func TestUnreadableQueriesAreNotLogged(t *testing.T) {
+	factory := &request.RequestInfoFactory{APIPrefixes: sets.NewString("apis", "api"), GrouplessAPIPrefixes: sets.NewString("api")}
+	seen := &seen{RequestInfoResolver: factory}
+	const long = 100_000
+	for query, readable := range map[string]bool{
+		"": true,
+		"labelSelector=app%3Dweb&fieldSelector=metadata.name%3Dweb-1&watch=1":       true,
+		"fieldSelector=status.phase%3DRunning&unknown=" + strings.Repeat("x", long): true,
+		"labelSelector=" + strings.Repeat("(", long):                                false,
+		"labelSelector=app%3D" + strings.Repeat("x", long):                          false,
+		"labelSelector=" + strings.Repeat("!a,", long) + "!a":                       false, // too many
+		"labelSelector=((&watch=true":                                               false,
+		"labelSelector=((&watch=0":                                                  false,
+		"fieldSelector=metadata.name&watch=" + strings.Repeat("y", 10):              false,
+		"fieldSelector=a%3D%5Cb":                                                    false,
+		"limit=many&labelSelector=app%3Dweb&x=" + strings.Repeat("x", long):         false,
+		"timeoutSeconds=soon&resourceVersion=" + strings.Repeat("x", long):          false,
+	} {
+		r, err := http.NewRequest(http.MethodGet, "https://server"+group+"/namespaces/shop/pods?"+query, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := (&resolver{seen}).NewRequestInfo(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := factory.NewRequestInfo(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !readable {
+			want.LabelSelector, want.FieldSelector = "", "" // so that more than is asked for has to be allowed
+			if n := len(seen.query); n > 50 {
+				t.Errorf("%.60s: the library is shown %d bytes", query, n)
+			}
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%.60s (-want +got):\n%s", query, diff)
+		}
+		values, _ := url.ParseQuery(seen.query)
+		if err := internalscheme.ParameterCodec.DecodeParameters(values, metav1.SchemeGroupVersion, new(metainternalversion.ListOptions)); err != nil {
+			t.Errorf("%.60s: the library can't read what it is shown: %v", query, err)
+		}
+		if r.URL.RawQuery != query {
+			t.Errorf("%.60s: the request was changed", query)
+		}
+	}
+}
+
+// seen is a resolver that notes what it is shown.
+type seen struct {
+	request.RequestInfoResolver
+	query string
+}
+
+func (s *seen) NewRequestInfo(r *http.Request) (*request.RequestInfo, error) {
+	s.query = r.URL.RawQuery
+	return s.RequestInfoResolver.NewRequestInfo(r)
 }
 
 func TestTerms(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	genericapiserver "k8s.io/apiserver/pkg/server"
@@ -12,25 +13,33 @@ import (
 
 // addChecks adds the health checks, by the names and in the order of metrics-server's:
 //
-//	metric-storage-ready      /readyz    the usage is whole; on a cluster without any, too
+//	metric-storage-ready      /readyz    the usage is whole, and a node's is young enough to be served, or there are no nodes
 //	metric-informer-sync      /readyz    the nodes and pods are whole
 //	metric-collection-timely  /livez     the views can be swept: nobody holds their locks for ever
 //	metadata-informer-sync    all three  always passes
 func (s *Service) addChecks(server *genericapiserver.GenericAPIServer) error {
 	return errors.Join(
-		server.AddReadyzChecks(s.check("metric-storage-ready", s.usageReady)),
+		server.AddReadyzChecks(s.check("metric-storage-ready", s.storageReady)),
 		server.AddReadyzChecks(s.check("metric-informer-sync", s.objectsReady)),
 		server.AddLivezChecks(0, s.check("metric-collection-timely", s.timely)),
 		server.AddHealthChecks(s.check("metadata-informer-sync", func() error { return nil })),
 	)
 }
 
-// check is a health check. Its reason goes to the log: the library withholds it from whoever asks.
+// check is a health check. Its reason goes to the log, when it begins to fail and once a minute: the library withholds it from
+// whoever asks.
 func (s *Service) check(name string, check func() error) healthz.HealthChecker {
+	var logged atomic.Int64 // when its reason last was, Unix nanoseconds; 0 while it passes
 	return healthz.NamedCheck(name, func(*http.Request) error {
 		err := check()
-		if err != nil {
-			s.cfg.Log.Debug("a health check failed", "check", name, "reason", err)
+		last, now := logged.Load(), time.Now().UnixNano()
+		switch {
+		case err == nil:
+			if last != 0 && logged.CompareAndSwap(last, 0) {
+				s.cfg.Log.Info("a health check passes", "check", name)
+			}
+		case (last == 0 || now-last >= int64(time.Minute)) && logged.CompareAndSwap(last, now):
+			s.cfg.Log.Warn("a health check fails", "check", name, "reason", err)
 		}
 		return err
 	})

@@ -111,20 +111,27 @@ func TestWrongConfiguration(t *testing.T) {
 		}
 		return file
 	}
+	folder := t.TempDir()
 	for name, c := range map[string]struct {
 		change func(*Config)
 		want   string
 	}{
-		"outside a cluster":             {func(c *Config) {}, "--authorization-kubeconfig"},
-		"no such kubeconfig":            {func(c *Config) { c.Options.Kubeconfig = "no-such-file" }, `"no-such-file"`},
-		"a kubeconfig that is none":     {func(c *Config) { c.Options.Kubeconfig = write("clusters: [") }, "couldn't load the kubeconfig"},
-		"a kubeconfig without a server": {func(c *Config) { c.Options.Kubeconfig = write("apiVersion: v1\nkind: Config\n") }, "couldn't load the kubeconfig"},
-		"resolution":                    {func(c *Config) { c.Options.Resolution = time.Millisecond }, "--metric-resolution is 1ms"},
-		"sample age":                    {func(c *Config) { c.Options.MaxSampleAge = time.Second }, "--max-sample-age is 1s"},
-		"node selector":                 {func(c *Config) { c.Options.NodeSelector = "a in (" }, `--node-selector "a in ("`},
-		"cluster name":                  {func(c *Config) { c.Cluster = "a.b" }, `"a.b"`},
-		"port":                          {func(c *Config) { c.Options.SecureServing.BindPort = 70000 }, "--secure-port 70000"},
-		"feature gate":                  {func(c *Config) { c.Options.Server.GoawayChance = 1 }, "--goaway-chance"},
+		"outside a cluster":               {func(c *Config) {}, "--authorization-kubeconfig"},
+		"no such kubeconfig":              {func(c *Config) { c.Options.Kubeconfig = "no-such-file" }, `"no-such-file"`},
+		"a kubeconfig that is none":       {func(c *Config) { c.Options.Kubeconfig = write("clusters: [") }, "couldn't load the kubeconfig"},
+		"a kubeconfig without a server":   {func(c *Config) { c.Options.Kubeconfig = write("apiVersion: v1\nkind: Config\n") }, "couldn't load the kubeconfig"},
+		"resolution":                      {func(c *Config) { c.Options.Resolution = time.Millisecond }, "--metric-resolution is 1ms"},
+		"sample age":                      {func(c *Config) { c.Options.MaxSampleAge = time.Second }, "--max-sample-age is 1s"},
+		"node selector":                   {func(c *Config) { c.Options.NodeSelector = "a in (" }, `--node-selector "a in ("`},
+		"cluster name":                    {func(c *Config) { c.Cluster = "a.b" }, `"a.b"`},
+		"port":                            {func(c *Config) { c.Options.SecureServing.BindPort = 70000 }, "--secure-port 70000"},
+		"TLS version":                     {func(c *Config) { c.Options.SecureServing.MinTLSVersion = "1.3" }, `--tls-min-version is "1.3"; give one of VersionTLS10, VersionTLS11, VersionTLS12, VersionTLS13`},
+		"ciphers":                         {func(c *Config) { c.Options.SecureServing.CipherSuites = []string{"none"} }, "--tls-cipher-suites: "},
+		"a folder of authorities":         {func(c *Config) { c.Options.Authentication.ClientCert.ClientCA = folder }, "couldn't read certificates from --client-ca-file " + folder + ": read " + folder + ": is a directory; give a PEM file"},
+		"an empty file of authorities":    {func(c *Config) { c.Options.Authentication.ClientCert.ClientCA = write("") }, "couldn't read certificates from --client-ca-file "},
+		"no authority of the front proxy": {func(c *Config) { c.Options.Authentication.RequestHeader.ClientCAFile = write("") }, "; give a PEM file with those of the authorities, or leave the flag out"},
+		"no file of authorities":          {func(c *Config) { c.Options.Authentication.RequestHeader.ClientCAFile = "no-such-file" }, "--requestheader-client-ca-file no-such-file: open no-such-file"},
+		"feature gate":                    {func(c *Config) { c.Options.Server.GoawayChance = 1 }, "--goaway-chance"},
 	} {
 		config := Config{Options: NewOptions(), Cluster: "test"}
 		c.change(&config)

@@ -3,11 +3,13 @@ package api
 import (
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/labels"
 	genericoptions "k8s.io/apiserver/pkg/server/options"
+	"k8s.io/client-go/util/cert"
 	cliflag "k8s.io/component-base/cli/flag"
 	"k8s.io/component-base/compatibility"
 )
@@ -15,7 +17,7 @@ import (
 // Options are what the flags of metrics-server set that concern serving. NewOptions gives the defaults; Flags declares
 // the flags; a test or allinone fills the fields itself.
 type Options struct {
-	// Resolution is how often kubelets are scraped, as the ingest service has it; default 15 s, at least 1 s. Here it
+	// Resolution is how often kubelets are scraped, as the ingest service has it; default 15 s, 1 s to 24 h. Here it
 	// only gives MaxSampleAge its default and says how often the views are swept.
 	Resolution time.Duration
 	// MaxSampleAge is the age beyond which a sample isn't served: its node, or its pods, are absent then. Default (0) 3
@@ -66,7 +68,7 @@ func NewOptions() *Options {
 // Flags declares the flags that set o, in sections named as metrics-server's.
 func (o *Options) Flags() (sections cliflag.NamedFlagSets) {
 	own := sections.FlagSet("metrics server")
-	own.DurationVar(&o.Resolution, "metric-resolution", o.Resolution, "How often kubelets are scraped: the same as ingest's, at least 1s.")
+	own.DurationVar(&o.Resolution, "metric-resolution", o.Resolution, "How often kubelets are scraped: the same as ingest's, 1s to 24h.")
 	own.DurationVar(&o.MaxSampleAge, "max-sample-age", o.MaxSampleAge, "Age beyond which a sample is no longer served; 0 means 3 times --metric-resolution.")
 	own.StringVarP(&o.NodeSelector, "node-selector", "l", o.NodeSelector, "Label selector: only nodes that match are listed.")
 	own.BoolVar(&o.ExtendedUsage, "extended-usage", o.ExtendedUsage, "Serve swap beside CPU and memory, where kubelets tell of it: for kubectl top --show-swap.")
@@ -84,11 +86,14 @@ func (o *Options) Flags() (sections cliflag.NamedFlagSets) {
 	return sections
 }
 
+// maxResolution bounds Resolution: what is some times as long has to fit into a duration, too.
+const maxResolution = 24 * time.Hour
+
 // Validate returns everything that is wrong with o, joined; nil if nothing is.
 func (o *Options) Validate() error {
 	var wrong []error
-	if o.Resolution < time.Second {
-		wrong = append(wrong, fmt.Errorf("--metric-resolution is %v; it must be at least 1s", o.Resolution))
+	if o.Resolution < time.Second || o.Resolution > maxResolution {
+		wrong = append(wrong, fmt.Errorf("--metric-resolution is %v; it must be at least 1s and at most %v", o.Resolution, maxResolution))
 	}
 	if o.MaxSampleAge < 0 || o.MaxSampleAge > 0 && o.MaxSampleAge < o.Resolution {
 		wrong = append(wrong, fmt.Errorf("--max-sample-age is %v; it must be at least --metric-resolution (%v), or 0 for 3 times that", o.MaxSampleAge, o.Resolution))
@@ -96,6 +101,7 @@ func (o *Options) Validate() error {
 	if _, err := o.nodeRequirements(); err != nil {
 		wrong = append(wrong, err)
 	}
+	wrong = append(wrong, o.checkTLS()...)
 	wrong = append(wrong, o.Server.Validate()...)
 	wrong = append(wrong, o.SecureServing.Validate()...)
 	wrong = append(wrong, o.Authentication.Validate()...)
@@ -103,6 +109,36 @@ func (o *Options) Validate() error {
 	wrong = append(wrong, o.Audit.Validate()...)
 	wrong = append(wrong, o.Features.Validate()...)
 	return errors.Join(wrong...)
+}
+
+// checkTLS looks at what the library would complain of without naming the flag, or not before it serves.
+func (o *Options) checkTLS() (wrong []error) {
+	if version := o.SecureServing.MinTLSVersion; version != "" {
+		if _, err := cliflag.TLSVersion(version); err != nil {
+			wrong = append(wrong, fmt.Errorf("--tls-min-version is %q; give one of %s", version, strings.Join(cliflag.TLSPossibleVersions(), ", ")))
+		}
+	}
+	if _, err := cliflag.TLSCipherSuites(o.SecureServing.CipherSuites); err != nil {
+		wrong = append(wrong, fmt.Errorf("--tls-cipher-suites: %w; give some of %s", err, strings.Join(cliflag.PreferredTLSCipherNames(), ", ")))
+	}
+	return append(wrong,
+		checkAuthorities("--client-ca-file", o.Authentication.ClientCert.ClientCA),
+		checkAuthorities("--requestheader-client-ca-file", o.Authentication.RequestHeader.ClientCAFile))
+}
+
+// checkAuthorities looks whether a flag's file, "" for none, has certificates.
+func checkAuthorities(flag, file string) error {
+	if file == "" {
+		return nil
+	}
+	text, err := os.ReadFile(file)
+	if err == nil {
+		_, err = cert.ParseCertsPEM(text)
+	}
+	if err != nil {
+		return fmt.Errorf("couldn't read certificates from %s %s: %w; give a PEM file with those of the authorities, or leave the flag out for the cluster's own", flag, file, err)
+	}
+	return nil
 }
 
 // maxSampleAge is MaxSampleAge or its default.

@@ -7,9 +7,13 @@ import (
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metainternalversion "k8s.io/apimachinery/pkg/apis/meta/internalversion"
+	internalscheme "k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apiserver/pkg/endpoints/handlers/responsewriters"
+	"k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/metrics/pkg/apis/metrics"
 )
 
@@ -27,7 +31,7 @@ const (
 // refuse answers requests that would cost too much; all others go to next. It stands behind authorization.
 func (s *Service) refuse(next http.Handler, codecs serializer.CodecFactory) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if len(r.URL.RawQuery) > maxTerms { // as long as that with fewer characters there can't be too many
+		if len(r.URL.RawQuery) > maxTerms { // in fewer characters there can't be too many
 			if reason, err := tooMuch(r.URL.Query()); err != nil {
 				s.metrics.refused.WithLabelValues(reason).Inc()
 				responsewriters.ErrorNegotiated(err, codecs, schema.GroupVersion{Group: metrics.GroupName, Version: "v1beta1"}, w, r)
@@ -36,6 +40,30 @@ func (s *Service) refuse(next http.Handler, codecs serializer.CodecFactory) http
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// resolver is the library's, which logs the whole query of a list, of anybody, that it can't read: hundreds of kilobytes for each
+// request. It gets such a query without what it can't read, from which it concludes the same. Who may ask is told what is wrong
+// with it by whatever answers.
+type resolver struct{ request.RequestInfoResolver }
+
+// NewRequestInfo implements request.RequestInfoResolver.
+func (r *resolver) NewRequestInfo(req *http.Request) (*request.RequestInfo, error) {
+	if req.URL.RawQuery == "" {
+		return r.RequestInfoResolver.NewRequestInfo(req)
+	}
+	query := req.URL.Query()
+	_, err := tooMuch(query)
+	if err == nil {
+		err = internalscheme.ParameterCodec.DecodeParameters(query, metav1.SchemeGroupVersion, new(metainternalversion.ListOptions))
+	}
+	if err != nil {
+		short := *req.URL
+		short.RawQuery = url.Values{"watch": query["watch"]}.Encode()
+		req = req.WithContext(req.Context()) // a copy
+		req.URL = &short
+	}
+	return r.RequestInfoResolver.NewRequestInfo(req)
 }
 
 // tooMuch says which selector has too many requirements.

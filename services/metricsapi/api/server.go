@@ -181,6 +181,7 @@ func (s *Service) build(l *listening) (*genericapiserver.GenericAPIServer, error
 	config.OpenAPIConfig.Info.Title, config.OpenAPIV3Config.Info.Title = "Kubernetes metrics-server", "Kubernetes metrics-server"
 	config.OpenAPIConfig.Info.Version, config.OpenAPIV3Config.Info.Version = release, release
 
+	config.RequestInfoResolver = &resolver{genericapiserver.NewRequestInfoResolver(config)}
 	config.BuildHandlerChainFunc = func(handler http.Handler, c *genericapiserver.Config) http.Handler {
 		return genericapiserver.DefaultBuildHandlerChain(s.refuse(withResponse(handler), codecs), c)
 	}

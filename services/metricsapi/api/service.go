@@ -194,6 +194,22 @@ func (s *Service) usageReady() error {
 	return nil
 }
 
+// storageReady says why there is no usage to give: as usageReady does, or because nobody scrapes. A cluster without nodes has
+// none, and that is right. Lists are answered all the same.
+func (s *Service) storageReady() error {
+	if err := s.usageReady(); err != nil {
+		return err
+	}
+	if catalog := s.catalogs.Load(); catalog == nil || catalog.nodes.Len() == 0 {
+		return nil
+	}
+	now, maxAge := s.now(), s.cfg.Options.maxSampleAge()
+	if s.usage.Load().Any(func(sample *schemas.UsageSample) bool { return !expired(sample, now, maxAge) }) {
+		return nil
+	}
+	return fmt.Errorf("no node has a sample younger than %v: is ingest running, and can it write to NATS? See %s, here and at ingest", maxAge, debugPath)
+}
+
 // views implements source.
 func (s *Service) views() (*catalog, view.UsageReader, error) {
 	if err := s.viewsReady(); err != nil {
@@ -277,7 +293,7 @@ func (s *usageSink) Apply(e stream.Event) error {
 			return err
 		}
 		s.service.reports.put(report, e.Data)
-		if report.Result != schemas.ScrapeSuccess { // else its sample tells
+		if !report.Published() { // else its sample tells
 			s.attempt(report.Node, report.Time, report.Duration, false)
 		}
 	}

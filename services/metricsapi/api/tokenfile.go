@@ -3,11 +3,12 @@ package api
 import (
 	"io"
 	"net/http"
-	"os"
 	"strings"
 	"sync"
 
 	"k8s.io/client-go/transport"
+
+	"github.com/headwater-metrics/headwater/services/internal/files"
 )
 
 // followToken returns a wrapper that sends a request again with what the token file says now when the API server refuses the
@@ -45,7 +46,7 @@ func (f *tokenFollower) RoundTrip(request *http.Request) (*http.Response, error)
 	if err != nil || response.StatusCode != http.StatusUnauthorized {
 		return response, err
 	}
-	token, err := os.ReadFile(f.file)
+	token, err := files.Read(f.file, maxToken)
 	fresh := "Bearer " + strings.TrimSpace(string(token))
 	if err != nil || len(token) == 0 || fresh == request.Header.Get("Authorization") {
 		return response, nil

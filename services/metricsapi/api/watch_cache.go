@@ -17,15 +17,22 @@ const shared = 4096
 // concurrently.
 type encodings struct {
 	mu      sync.Mutex
-	objects map[uint64]*sharedObject // by the change's index
-	order   [shared]uint64           // the keys of objects, of which the oldest is next to go
+	objects map[changeOf]*sharedObject
+	order   [shared]changeOf // the keys of objects, of which the oldest is next to go
 	next    int
 }
 
+// changeOf names a change: its index in its era. In the next era, which begins with other indexes, the same one may be another
+// change's, and somebody of the old one may still be about to tell his last.
+type changeOf struct {
+	era   *era
+	index uint64
+}
+
 // object returns the object of a change, made by newObject where nobody has made it yet.
-func (e *encodings) object(index uint64, newObject func() runtime.Object) runtime.Object {
+func (e *encodings) object(change changeOf, newObject func() runtime.Object) runtime.Object {
 	e.mu.Lock()
-	found := e.objects[index]
+	found := e.objects[change]
 	e.mu.Unlock()
 	if found != nil {
 		return found
@@ -33,16 +40,16 @@ func (e *encodings) object(index uint64, newObject func() runtime.Object) runtim
 	made := &sharedObject{object: newObject()}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if found := e.objects[index]; found != nil {
+	if found := e.objects[change]; found != nil {
 		return found // somebody else was faster
 	}
 	if e.objects == nil {
-		e.objects = map[uint64]*sharedObject{}
+		e.objects = map[changeOf]*sharedObject{}
 	}
 	delete(e.objects, e.order[e.next])
-	e.order[e.next] = index
+	e.order[e.next] = change
 	e.next = (e.next + 1) % shared
-	e.objects[index] = made
+	e.objects[change] = made
 	return made
 }
 

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"context"
 	"errors"
 	"slices"
 	"sync"
@@ -192,9 +191,9 @@ func (w *watches) applySample(u *view.Usage, sample *schemas.UsageSample, sequen
 	}
 	previous, _ := u.Node(sample.Node)
 	before := w.place()
-	u.Apply(sample)
+	applied := u.Apply(sample)
 	w.usageAt.Store(sequence)
-	if !w.following() {
+	if !applied || !w.following() {
 		return
 	}
 	place, now := w.place(), w.now()
@@ -347,95 +346,6 @@ func swap(p *schemas.Point) schemas.Optional {
 		return schemas.Optional{}
 	}
 	return p.Extra.SwapUsage
-}
-
-// run does what time demands, until ctx ends; then all watches end. ready says why answers can't be given at all: those who
-// watch are told the same then, and nothing else.
-func (w *watches) run(ctx context.Context, ready func() error) error {
-	if w == nil {
-		return nil
-	}
-	ticker := time.NewTicker(time.Second)
-	defer ticker.Stop()
-	wasReady := true
-	for {
-		select {
-		case <-ctx.Done():
-			w.mu.Lock()
-			w.catalog.Store(nil)
-			w.end(nil)
-			w.mu.Unlock()
-			return nil
-		case <-ticker.C:
-			err := ready()
-			if err == nil {
-				w.tick()
-			} else if wasReady {
-				w.mu.Lock()
-				w.end(unavailable(err))
-				w.mu.Unlock()
-			}
-			wasReady = err == nil
-		}
-	}
-}
-
-// tick ends the answers whose samples have become too old, and forgets what was long ago.
-func (w *watches) tick() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	now := w.now()
-	w.nodes.changes.Trim(now, window, turns+turnsEach*w.nodes.changes.Len())
-	w.pods.changes.Trim(now, window, turns+turnsEach*w.pods.changes.Len())
-	if w.following() && !now.Before(w.expires) {
-		w.lapse(now)
-		w.wake()
-	}
-}
-
-// lapse ends the answers whose samples are too old. The caller holds mu.
-func (w *watches) lapse(now time.Time) {
-	w.expires = time.Time{}
-	place := w.place()
-	w.nodes.changes.BeginClock(place)
-	w.pods.changes.BeginClock(place)
-	lapsed := make(map[string]*schemas.UsageSample)
-	for _, sample := range w.usage.Load().All() {
-		if !expired(sample, now, w.maxAge) {
-			w.expires = earlier(w.expires, expiry(sample, w.maxAge))
-			continue
-		}
-		lapsed[sample.Node] = sample
-		if w.lapsed[sample.Node] == sample {
-			continue
-		}
-		if _, has := w.nodes.changes.Get(view.Key{Name: sample.Node}); has {
-			w.node(view.Key{Name: sample.Node}, now)
-		}
-		for i := range sample.Pods {
-			key := view.Key{Namespace: sample.Pods[i].Namespace, Name: sample.Pods[i].Name}
-			if _, has := w.pods.changes.Get(key); has {
-				w.pod(key, now)
-			}
-		}
-	}
-	w.lapsed = lapsed
-	if w.expires.IsZero() {
-		w.expires = now.Add(time.Second)
-	}
-}
-
-// expiry is the first moment at which a sample is too old.
-func expiry(sample *schemas.UsageSample, maxAge time.Duration) time.Time {
-	return time.Unix(0, sample.Time+int64(maxAge)+1)
-}
-
-// earlier is the earlier of two times, of which the first may be none.
-func earlier(a, b time.Time) time.Time {
-	if a.IsZero() || b.Before(a) {
-		return b
-	}
-	return a
 }
 
 // wake tells those who wait that something changed.

@@ -269,7 +269,7 @@ func (s *watcher[T]) tell(ctx context.Context, change view.Change[T], share bool
 	}
 	event := watch.Event{Type: eventTypes[change.Type]}
 	if share && change.Type != view.Removed && s.of.watchers.Load() > 1 {
-		event.Object = s.of.cache.object(change.Index, object)
+		event.Object = s.of.cache.object(changeOf{s.era, change.Index}, object)
 	} else {
 		event.Object = object()
 	}

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"encoding/json"
 	"math"
 	"strings"
 	"testing"
@@ -123,6 +124,57 @@ func TestSharedUsage(t *testing.T) {
 	for i, p := range truth.list() {
 		if got := p.Total(); got != want[i] {
 			t.Errorf("%s uses %v, want %v", p.Name, got, want[i])
+		}
+	}
+}
+
+func TestSummary(t *testing.T) {
+	begin := time.Unix(1700000000, 0)
+	truth := newTruth([]string{"node-1"}, begin)
+	truth.setRule(rule{match: Match{Container: "main"}, usage: Usage{CPU: 250, Memory: 64 << 20, Swap: 8 << 20}}, begin)
+	truth.run(&podTruth{podKey: podKey{"a", "web"}, uid: "u1", node: "node-1", cpu: meter{at: begin}, containers: []*containerTruth{
+		{name: "main", started: begin, cpu: meter{at: begin}}, {name: "side", started: begin, cpu: meter{at: begin}},
+	}}, begin)
+	raw, err := json.Marshal(truth.summary("node-1", begin.Add(8*time.Second+700*time.Millisecond)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	type measured struct {
+		CPU     struct{ UsageCoreNanoSeconds uint64 }
+		Memory  struct{ WorkingSetBytes uint64 }
+		Swap    struct{ SwapUsageBytes uint64 }
+		Network struct{ Interfaces []struct{ RxBytes uint64 } }
+	}
+	var got struct {
+		Node measured
+		Pods []struct {
+			PodRef     struct{ Name, Namespace, UID string }
+			Containers []struct {
+				Name string
+				measured
+			}
+			measured
+		}
+	}
+	if err := json.Unmarshal(raw, &got); err != nil {
+		t.Fatal(err)
+	}
+	if len(got.Pods) != 1 || got.Pods[0].PodRef.UID != "u1" || len(got.Pods[0].Containers) != 2 {
+		t.Fatalf("%s", raw)
+	}
+	pod, main := got.Pods[0], got.Pods[0].Containers[0]
+	if main.Name != "main" || main.CPU.UsageCoreNanoSeconds != 2e9 || main.Memory.WorkingSetBytes != 64<<20 || main.Swap.SwapUsageBytes != 8<<20 {
+		t.Errorf("the container is %+v", main)
+	}
+	if pod.Memory.WorkingSetBytes != 64<<20+defaultUsage.Memory || len(pod.Network.Interfaces) != 1 || pod.Network.Interfaces[0].RxBytes != 8*ReceivedRate {
+		t.Errorf("the pod is %+v", pod)
+	}
+	if got.Node.Memory.WorkingSetBytes != pod.Memory.WorkingSetBytes+systemUsage.Memory || got.Node.Swap.SwapUsageBytes != 8<<20 {
+		t.Errorf("the node is %+v", got.Node)
+	}
+	for _, line := range []string{`container_swap_usage_bytes{container="main",namespace="a",pod="web"} 8.388608e+06 `, `node_swap_usage_bytes 8.388608e+06 `, `container_cpu_usage_seconds_total{container="main",namespace="a",pod="web"} 2 `} {
+		if body := string(truth.expose("node-1", begin.Add(8*time.Second))); !strings.Contains(body, line) {
+			t.Errorf("%s is not in\n%s", line, body)
 		}
 	}
 }

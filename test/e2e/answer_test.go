@@ -27,6 +27,7 @@ type podMetrics struct {
 		Labels          map[string]string
 	}
 	Timestamp  time.Time
+	Window     string
 	Containers []struct {
 		Name  string
 		Usage map[string]resource.Quantity

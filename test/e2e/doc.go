@@ -2,5 +2,6 @@
 // real kubectl, real Prometheus, a real nats-server, and Headwater's own binaries as processes of their own, which the
 // scenarios kill. Only nodes and containers are played (package cluster), because the truth must be known.
 //
-// The tests share one world, and each puts back what it changed. Run them with make e2e.
+// The tests share one world, and each puts back what it changed; those in TestUsageSide run at the same time, on a cluster of
+// their own. Run them with make e2e.
 package e2e

@@ -11,17 +11,19 @@ import (
 )
 
 // TestHorizontalPodAutoscaler: the real controller scales a Deployment up when its usage rises, and down when it falls.
-func TestHorizontalPodAutoscaler(t *testing.T) {
-	w := shared
+func TestHorizontalPodAutoscaler(t *testing.T) { shared.autoscales(t, "scale") }
+
+// autoscales scales a Deployment up and down in a namespace of its own.
+func (w *world) autoscales(t *testing.T, namespace string) {
 	load := func(millicores float64) {
-		w.Kubelets.ShareUsage(cluster.Match{Namespace: "scale"}, cluster.Usage{CPU: millicores, Memory: 512 << 20})
+		w.Kubelets.ShareUsage(cluster.Match{Namespace: namespace}, cluster.Usage{CPU: millicores, Memory: 512 << 20})
 	}
 	load(600)
-	w.apply(t, deployment("scale", "web", 1)+`
+	w.apply(t, deployment(namespace, "web", 1)+`
 ---
 apiVersion: autoscaling/v2
 kind: HorizontalPodAutoscaler
-metadata: {namespace: scale, name: web}
+metadata: {namespace: `+namespace+`, name: web}
 spec:
   scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: web}
   minReplicas: 1
@@ -34,12 +36,12 @@ spec:
 `)
 	replicas := func(want int32) func() error {
 		return func() error {
-			d, err := w.Client.AppsV1().Deployments("scale").Get(t.Context(), "web", metav1.GetOptions{})
+			d, err := w.Client.AppsV1().Deployments(namespace).Get(t.Context(), "web", metav1.GetOptions{})
 			if err != nil {
 				return err
 			}
 			if d.Status.ReadyReplicas != want || *d.Spec.Replicas != want {
-				hpa, err := w.Client.AutoscalingV2().HorizontalPodAutoscalers("scale").Get(t.Context(), "web", metav1.GetOptions{})
+				hpa, err := w.Client.AutoscalingV2().HorizontalPodAutoscalers(namespace).Get(t.Context(), "web", metav1.GetOptions{})
 				if err != nil {
 					return err
 				}
@@ -50,7 +52,7 @@ spec:
 	}
 	// A pod asks for 1 core and shall use 60 % of it: 600 millicores are one pod's, 1,800 are three's.
 	eventually(t, time.Minute, func() error {
-		hpa, err := w.Client.AutoscalingV2().HorizontalPodAutoscalers("scale").Get(t.Context(), "web", metav1.GetOptions{})
+		hpa, err := w.Client.AutoscalingV2().HorizontalPodAutoscalers(namespace).Get(t.Context(), "web", metav1.GetOptions{})
 		if err != nil {
 			return err
 		}

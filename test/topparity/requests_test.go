@@ -386,7 +386,7 @@ func difference(got, want string) string {
 	return fmt.Sprintf("from byte %d on\n  ours   ...%q\n  theirs ...%q", at, show(got), show(want))
 }
 
-// unready compares whether both say that they are ready before there is any usage.
+// unready compares whether both say that they are ready when each kubelet was scraped once.
 func (w *world) unready(t *testing.T) {
 	t.Helper()
 	want, err := (request{path: "/readyz"}).put(t.Context(), w.our.client, w.their.url)
@@ -401,7 +401,7 @@ func (w *world) unready(t *testing.T) {
 		t.Error(err)
 	}
 	if got.Status != http.StatusOK || want.Status != http.StatusInternalServerError || !strings.Contains(want.Body, "[-]metric-storage-ready failed") {
-		t.Errorf("without usage ours answers %d, theirs %d %s", got.Status, want.Status, want.Body)
+		t.Errorf("after one scrape ours answers %d %s, theirs %d %s", got.Status, got.Body, want.Status, want.Body)
 	}
 }
 

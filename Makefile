@@ -68,7 +68,7 @@ bench-ksm: build ## Compare with kube-state-metrics alone (BENCH_NODES=100,1000,
 	cd test && GOWORK=off $(GO) run ./cmd/pins kube-state-metrics nats-server && GOWORK=off $(GO) test -run '^$$' -bench KubeStateMetrics -benchtime 1x -timeout 90m ./bench/... -args -nodes=$(BENCH_NODES) -plot=$(abspath $(PLOT))
 
 .PHONY: bench-scale
-bench-scale: build ## Compare with metrics-server on 1,000 nodes, six minutes (BENCH_NODES=100,1000,5000 PLOT=docs/scale-usage.svg: half an hour, and 16 GB of memory).
+bench-scale: build ## Compare with metrics-server on 1,000 nodes, seven minutes (BENCH_NODES=100,1000,5000 PLOT=docs/scale-usage.svg: half an hour, and 16 GB of memory).
 	cd test && GOWORK=off $(GO) run ./cmd/pins metrics-server nats-server && GOWORK=off $(GO) test -run '^$$' -bench Scale -benchtime 1x -timeout 120m ./bench/... -args -nodes=$(BENCH_NODES) -plot=$(abspath $(PLOT))
 
 .PHONY: golden

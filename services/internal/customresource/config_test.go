@@ -171,7 +171,7 @@ func TestOptions(t *testing.T) {
 		{[]string{"--custom-resource-state-config-file=" + file}, "file.io", ""},
 		{[]string{inline, "--custom-resource-state-config-file=" + file}, "inline.io", ""},
 		{[]string{inline, missing}, "inline.io", ""},
-		{[]string{missing}, "", "couldn't read the configuration of custom resources: stat "},
+		{[]string{missing}, "", "couldn't read the configuration of custom resources: open "},
 		{[]string{missing, "--continue-without-custom-resource-state-config-file"}, "", ""},
 		{[]string{"--custom-resource-state-config=[]"}, "", "--custom-resource-state-config:1: couldn't read a list as a mapping"},
 		{[]string{"--custom-resource-state-config-file=" + t.TempDir(), "--continue-without-custom-resource-state-config-file"}, "", "couldn't read the configuration of custom resources: /"},

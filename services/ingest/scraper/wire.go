@@ -120,7 +120,7 @@ func (w *wire) take(key lineKey, generation uint64) *line {
 		} else {
 			w.idle[key] = kept
 		}
-		if l.generation == generation && time.Since(l.since) < idleTimeout {
+		if l.generation == generation && time.Since(l.since) < idleTimeout && l.socket.quiet() {
 			return l
 		}
 		l.close()

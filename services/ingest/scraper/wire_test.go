@@ -162,6 +162,46 @@ func TestWhatIsLeftInTheBuffers(t *testing.T) {
 	}
 }
 
+// What comes while nobody waits for it is no answer to the next request.
+func TestWhatComesOverAnIdleConnection(t *testing.T) {
+	var connections atomic.Int64
+	speak, spoken := make(chan struct{}), make(chan struct{}, 1)
+	peer := &raw{answer: "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", then: func(c net.Conn) {
+		if connections.Add(1) > 1 {
+			return
+		}
+		<-speak
+		io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nforged!")
+		spoken <- struct{}{}
+	}}
+	server := httptest.NewServer(http.HandlerFunc(peer.serve))
+	t.Cleanup(server.Close)
+	w := newTestWire(t, server)
+	for i := range 2 {
+		if body, err := fetch(t.Context(), w, server.URL); err != nil || body != "hello" {
+			t.Fatalf("request %d: %q, %v", i, body, err)
+		}
+		if i > 0 {
+			break
+		}
+		if w.kept() != 1 {
+			t.Fatal("the connection isn't kept, so nothing is tried here")
+		}
+		close(speak)
+		<-spoken
+		testenv.Eventually(t, 5*time.Second, func() error {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			for _, lines := range w.idle {
+				if lines[0].socket.quiet() {
+					return errors.New("nothing has come yet")
+				}
+			}
+			return nil
+		})
+	}
+}
+
 func TestAnswersThatAreNone(t *testing.T) {
 	for name, test := range map[string]struct{ answer, says string }{
 		"only interim ones":   {strings.Repeat("HTTP/1.1 103 Early Hints\r\n\r\n", 7), "1xx"},

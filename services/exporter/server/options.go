@@ -14,6 +14,7 @@ import (
 	"github.com/headwater-metrics/headwater/services/exporter/internal/shard"
 	"github.com/headwater-metrics/headwater/services/internal/customresource"
 	"github.com/headwater-metrics/headwater/services/internal/daemon"
+	"github.com/headwater-metrics/headwater/services/internal/peerflags"
 	"github.com/headwater-metrics/headwater/services/internal/web"
 )
 
@@ -151,29 +152,8 @@ var ineffective = map[string]string{
 
 // addIgnored declares them, hidden.
 func (o *Options) addIgnored(fs *pflag.FlagSet) {
-	for name, value := range ineffective {
-		f := fs.VarPF(&ignored{name: name, to: &o.ignored}, name, "", "Has no effect: it is taken for the sake of kube-state-metrics' arguments.")
-		f.Hidden, f.NoOptDefVal = true, value
-	}
+	peerflags.AddIneffective(fs, ineffective, "kube-state-metrics", &o.ignored)
 }
-
-// ignored is a flag that only tells that it was given.
-type ignored struct {
-	name string
-	to   *[]string
-}
-
-// Set implements pflag.Value.
-func (i *ignored) Set(string) error {
-	*i.to = append(*i.to, "--"+i.name)
-	return nil
-}
-
-// String implements pflag.Value.
-func (i *ignored) String() string { return "" }
-
-// Type implements pflag.Value.
-func (i *ignored) Type() string { return "string" }
 
 // addHostAndPort declares the flags by which kube-state-metrics sets the two parts of an address.
 func addHostAndPort(fs *pflag.FlagSet, address *string, host, port, instead string) {

@@ -1,6 +1,10 @@
 package api
 
-import "github.com/spf13/pflag"
+import (
+	"github.com/spf13/pflag"
+
+	"github.com/headwater-metrics/headwater/services/internal/peerflags"
+)
 
 // ineffective are flags of metrics-server that mean nothing here, so that its arguments can be taken over as they are: how
 // kubelets are reached, which is ingest's, and how klog writes. The value is the flag's own when it is given without one;
@@ -16,26 +20,5 @@ var ineffective = map[string]string{
 // AddIneffective declares the flags of metrics-server that have no effect on this server, hidden. New warns of those given.
 // A process that scrapes kubelets too has flags of these names already, and doesn't call it.
 func (o *Options) AddIneffective(fs *pflag.FlagSet) {
-	for name, value := range ineffective {
-		f := fs.VarPF(&ignored{name: name, to: &o.ignored}, name, "", "Has no effect: it is taken for the sake of metrics-server's arguments.")
-		f.Hidden, f.NoOptDefVal = true, value
-	}
+	peerflags.AddIneffective(fs, ineffective, "metrics-server", &o.ignored)
 }
-
-// ignored is a flag that only tells that it was given.
-type ignored struct {
-	name string
-	to   *[]string
-}
-
-// Set implements pflag.Value.
-func (i *ignored) Set(string) error {
-	*i.to = append(*i.to, "--"+i.name)
-	return nil
-}
-
-// String implements pflag.Value.
-func (i *ignored) String() string { return "" }
-
-// Type implements pflag.Value.
-func (i *ignored) Type() string { return "string" }

@@ -371,11 +371,7 @@ func TestNATSAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	config.Address = strings.TrimPrefix(server.URL(), "nats://")
-	conn, err := stream.Connect(t.Context(), stream.ConnConfig{URL: server.URL(), Name: t.Name(), Log: testenv.Logger(t)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(conn.Close)
+	conn := testenv.Connect(t, stream.ConnConfig{URL: server.URL(), Name: t.Name(), Log: testenv.Logger(t)})
 	w := newWorld(t, conn)
 	k := runKubelet(t, "node-1")
 	w.put(schemas.Applied, k.node())
@@ -406,11 +402,7 @@ func TestNATSAway(t *testing.T) {
 // NATS may lose its disk: the usage stream is created again, and samples go on.
 func TestStreamLost(t *testing.T) {
 	url := testenv.NATS(t)
-	conn, err := stream.Connect(t.Context(), url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(conn.Close)
+	conn := testenv.Connect(t, url)
 	w := newWorld(t, conn)
 	k := runKubelet(t, "node-1")
 	w.put(schemas.Applied, k.node())
@@ -429,11 +421,7 @@ func TestStreamLost(t *testing.T) {
 }
 
 func TestReadyTellsWhatIsMissing(t *testing.T) {
-	conn, err := stream.Connect(t.Context(), stream.ConnConfig{URL: "nats://127.0.0.1:1", Log: testenv.Logger(t)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(conn.Close)
+	conn := testenv.Connect(t, stream.ConnConfig{URL: "nats://127.0.0.1:1", Log: testenv.Logger(t)})
 	_, c := newKubelet(t, nil)
 	c.Conn, c.Streams.Cluster, c.Log = conn, clusterName, testenv.Logger(t)
 	s, err := New(c)

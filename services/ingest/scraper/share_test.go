@@ -356,11 +356,7 @@ const shareResolution = time.Second
 // bounded time, and nobody's rate notices.
 func TestIngestersShare(t *testing.T) {
 	cfg := testenv.NATS(t)
-	conn, err := stream.Connect(t.Context(), cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(conn.Close)
+	conn := testenv.Connect(t, cfg)
 	w := newWorld(t, conn)
 	w.config.MetricResolution = shareResolution
 	r := newRecorder(t, w, shareNodes)
@@ -480,11 +476,7 @@ func (r *recorder) taken(from time.Time, owner map[string]string, gone string) (
 // An ingester that is alone waits for nobody, and goes on while NATS is away.
 func TestIngesterAlone(t *testing.T) {
 	cfg := testenv.NATS(t)
-	conn, err := stream.Connect(t.Context(), cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(conn.Close)
+	conn := testenv.Connect(t, cfg)
 	w := newWorld(t, conn)
 	r := newRecorder(t, w, shareNodes)
 	a := w.start(cfg, "a", nil)
@@ -523,11 +515,7 @@ func TestIngesterAlone(t *testing.T) {
 func TestIngestersOfTwoResolutions(t *testing.T) {
 	const slow = 3 * shareResolution
 	cfg := testenv.NATS(t)
-	conn, err := stream.Connect(t.Context(), cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(conn.Close)
+	conn := testenv.Connect(t, cfg)
 	w := newWorld(t, conn)
 	r := newRecorder(t, w, shareNodes)
 	w.start(cfg, "a", nil).ready(t)
@@ -544,11 +532,7 @@ func TestIngestersOfTwoResolutions(t *testing.T) {
 
 func TestFixedShards(t *testing.T) {
 	cfg := testenv.NATS(t)
-	conn, err := stream.Connect(t.Context(), cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(conn.Close)
+	conn := testenv.Connect(t, cfg)
 	w := newWorld(t, conn)
 	r := newRecorder(t, w, shareNodes)
 	names := []string{"0", "1", "2"}
@@ -594,11 +578,7 @@ func bucketMissing(t testing.TB, cfg stream.ConnConfig) error {
 // sample.
 func TestOneNode(t *testing.T) {
 	cfg := testenv.NATS(t)
-	conn, err := stream.Connect(t.Context(), cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(conn.Close)
+	conn := testenv.Connect(t, cfg)
 	w := newWorld(t, conn)
 	mine, other := runKubelet(t, "mine"), runKubelet(t, "other")
 	w.put(schemas.Applied, other.node())

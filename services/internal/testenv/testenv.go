@@ -28,12 +28,18 @@ func NATS(t testing.TB) stream.ConnConfig {
 // Conn runs a server as NATS does and gives a connection to it, closed when the test ends.
 func Conn(t testing.TB) *stream.Conn {
 	t.Helper()
-	c, err := stream.Connect(t.Context(), NATS(t))
+	return Connect(t, NATS(t))
+}
+
+// Connect returns a connection that is closed with the test.
+func Connect(t testing.TB, cfg stream.ConnConfig) *stream.Conn {
+	t.Helper()
+	conn, err := stream.Connect(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(c.Close)
-	return c
+	t.Cleanup(conn.Close)
+	return conn
 }
 
 // Eventually calls check, at short intervals, until it returns nil. Where it has not by the deadline, the test fails at

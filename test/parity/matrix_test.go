@@ -8,6 +8,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/headwater-metrics/headwater/test/cluster"
 	"github.com/headwater-metrics/headwater/test/internal/promtext"
 )
 
@@ -163,23 +164,44 @@ func TestShards(t *testing.T) {
 			pairs := w.startAll(t, settings)
 			for _, round := range rounds() {
 				w.changed(t, fmt.Sprintf("%s-of-%d", round, total))
-				union := &promtext.Scrape{Types: map[string]string{}, Series: map[string]string{}}
 				for _, p := range pairs {
 					got := p.agree(t, "")
 					p.valid(t)
-					for key, value := range got.Series {
-						if _, ok := union.Series[key]; ok {
-							t.Errorf("%s is in two shards", key)
-						}
-						union.Series[key] = value
-					}
 					t.Logf("%s: %d series", p.name, len(got.Series))
 				}
-				if diff := promtext.Compare(w.whole.agree(t, ""), union); !diff.Empty() {
-					t.Errorf("the shards together, compared with the whole: %v", diff)
-				}
+				together(t, w.whole, pairs)
 			}
 		})
+	}
+}
+
+// together waits until the answers of shards are, all of them, what an exporter of everything says, and no series is in two.
+func together(t *testing.T, whole *pair, shards []*pair) {
+	t.Helper()
+	if err := cluster.Eventually(t.Context(), spare, func() error {
+		want, err := whole.compare(t.Context(), "")
+		if err != nil {
+			return err
+		}
+		union := &promtext.Scrape{Types: map[string]string{}, Series: map[string]string{}}
+		for _, p := range shards {
+			got, err := p.compare(t.Context(), "")
+			if err != nil {
+				return fmt.Errorf("%s: %w", p.name, err)
+			}
+			for key, value := range got.Series {
+				if _, ok := union.Series[key]; ok {
+					return fmt.Errorf("%s is in two shards", key)
+				}
+				union.Series[key] = value
+			}
+		}
+		if diff := promtext.Compare(want, union); !diff.Empty() {
+			return diff
+		}
+		return nil
+	}); err != nil {
+		t.Errorf("the shards together, compared with %s: %v", whole.name, err)
 	}
 }
 

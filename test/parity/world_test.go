@@ -185,7 +185,7 @@ type setting struct {
 	resources []string
 	// plain leaves out the flags that let all labels, annotations and opt-in families through.
 	plain bool
-	// nothing says that no series is to be there, which would be suspicious otherwise.
+	// nothing says that there may be no series, which would be suspicious otherwise.
 	nothing bool
 }
 

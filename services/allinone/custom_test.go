@@ -39,17 +39,6 @@ func aboutKinds(kinds ...string) string {
 	return text
 }
 
-// freeAddress is one that nobody listens on at the moment.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
 // TestStateFollowsTheExportersConfiguration: which custom resources are watched is what the exporter's files say, always.
 func TestStateFollowsTheExportersConfiguration(t *testing.T) {
 	folder := t.TempDir()
@@ -63,8 +52,8 @@ func TestStateFollowsTheExportersConfiguration(t *testing.T) {
 	naming := func(name string) string { return "custom_resource_state_config_file: " + at(name) + "\n" }
 	write("config.yaml", naming("crs.yaml"))
 	write("crs.yaml", aboutKinds("Foo"))
-	metrics, telemetry := freeAddress(t), freeAddress(t)
-	_, securePort, err := net.SplitHostPort(freeAddress(t))
+	metrics, telemetry := testenv.Address(t), testenv.Address(t)
+	_, securePort, err := net.SplitHostPort(testenv.Address(t))
 	if err != nil {
 		t.Fatal(err)
 	}

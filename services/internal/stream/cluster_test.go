@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"strings"
 	"testing"
 	"time"
@@ -60,21 +59,18 @@ func TestClusterLosesItsLeader(t *testing.T) {
 // newCluster runs servers that know each other, until the test ends, and tells how to reach them.
 func newCluster(t *testing.T, n int) (servers []*server.Server, url string) {
 	t.Helper()
-	var ports []int
+	var clients, peers []int
 	var routes, urls []string
 	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
-		routes = append(routes, "nats://"+l.Addr().String())
-		l.Close()
+		clients, peers = append(clients, testenv.Port(t)), append(peers, testenv.Port(t))
 	}
-	for i, port := range ports {
+	for _, port := range peers {
+		routes = append(routes, fmt.Sprintf("nats://127.0.0.1:%d", port))
+	}
+	for i := range n {
 		s, err := server.NewServer(&server.Options{
-			ServerName: fmt.Sprint("s", i), Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, StoreDir: t.TempDir(), NoLog: true, NoSigs: true,
-			Cluster: server.ClusterOpts{Name: "C", Host: "127.0.0.1", Port: port}, Routes: server.RoutesFromStr(strings.Join(routes, ",")),
+			ServerName: fmt.Sprint("s", i), Host: "127.0.0.1", Port: clients[i], JetStream: true, StoreDir: t.TempDir(), NoLog: true, NoSigs: true,
+			Cluster: server.ClusterOpts{Name: "C", Host: "127.0.0.1", Port: peers[i]}, Routes: server.RoutesFromStr(strings.Join(routes, ",")),
 		})
 		if err != nil {
 			t.Fatal(err)

@@ -3,7 +3,6 @@ package stream_test
 import (
 	"bufio"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -80,12 +79,7 @@ type process struct {
 
 // newProcess chooses a directory and a free port; start runs the server.
 func newProcess(t testing.TB) *process {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &process{t: t, dir: t.TempDir(), address: l.Addr().String()}
-	l.Close()
+	p := &process{t: t, dir: t.TempDir(), address: testenv.Address(t)}
 	t.Cleanup(p.kill)
 	return p
 }

@@ -37,6 +37,7 @@ func main() {
 		if err != nil {
 			return err
 		}
+		go collect(ctx, service.Ready)
 		return daemon.Run(ctx, service, telemetry, registry, log)
 	}))
 }

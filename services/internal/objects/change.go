@@ -30,18 +30,23 @@ func (e *Encoder) Change(obj runtime.Object, op schemas.Operation, now time.Time
 
 // Message is the change that Change makes, encoded.
 func (e *Encoder) Message(obj runtime.Object, op schemas.Operation, now time.Time) (message []byte, err error) {
+	return e.AppendMessage(nil, obj, op, now)
+}
+
+// AppendMessage appends what Message makes. On an error b is returned as it came.
+func (e *Encoder) AppendMessage(b []byte, obj runtime.Object, op schemas.Operation, now time.Time) ([]byte, error) {
 	change, err := e.envelope(obj, op, now)
 	switch {
 	case err != nil:
 	case op != schemas.Applied:
-		message = change.Marshal()
+		b = change.AppendMsgpack(b)
 	default:
 		err = e.encoded(obj, func(object []byte) {
 			change.Object = object
-			message = change.Marshal()
+			b = change.AppendMsgpack(b)
 		})
 	}
-	return message, err
+	return b, err
 }
 
 // envelope is a change without its object.

@@ -36,6 +36,12 @@ func TestChange(t *testing.T) {
 	if message, err := e.Message(obj, schemas.Applied, now); err != nil || !bytes.Equal(message, want.Marshal()) {
 		t.Errorf("Message differs from Change: %v", err)
 	}
+	if b, err := e.AppendMessage([]byte("before"), obj, schemas.Applied, now); err != nil || !bytes.Equal(b, append([]byte("before"), want.Marshal()...)) {
+		t.Errorf("AppendMessage differs from Message: %v", err)
+	}
+	if b, err := e.AppendMessage([]byte("before"), &corev1.Pod{}, schemas.Applied, now); err == nil || string(b) != "before" {
+		t.Errorf("AppendMessage of a Pod as a Lease: %q, %v", b, err)
+	}
 	want.Operation, want.Object = schemas.Deleted, nil
 	got, err = e.Change(obj, schemas.Deleted, now)
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {

@@ -1,7 +1,6 @@
 package watcher
 
 import (
-	"bytes"
 	"cmp"
 	"fmt"
 	"log/slog"
@@ -63,6 +62,7 @@ type shelf struct {
 	held    bool          // it isn't known yet whether the kind is wanted: what the log has stays
 	pace    time.Duration // least time between two states of an object; 0 for none
 	synced  bool          // seen is the whole truth
+	packer  packer        // of its messages
 	records map[string]*record
 	open    []*chunk // chunks that may have room
 }
@@ -71,10 +71,10 @@ type shelf struct {
 type record struct {
 	shelf    *shelf
 	key      string
-	logged   message // what the log says; nil: nothing, or that it is gone
-	seen     message // what the API server says; nil: that it is gone, once the shelf is synced
-	sequence uint64  // of logged
-	chunk    *chunk  // where the snapshot has it; nil without logged
+	logged   *kept  // what the log says; nil: nothing, or that it is gone
+	seen     *kept  // what the API server says; nil: that it is gone, once the shelf is synced
+	sequence uint64 // of logged
+	chunk    *chunk // where the snapshot has it; nil without logged
 	slot     uint16
 	queued   bool
 	waiting  bool // in the pacing
@@ -111,32 +111,34 @@ func (b *book) Apply(e stream.Event) error {
 		return fmt.Errorf("%w: operation %d", schemas.ErrMalformed, h.operation)
 	}
 	key := keyOf(h.namespace, h.name)
-	if h.operation == schemas.Applied {
-		m = bytes.Clone(m)
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
 	s := b.shelf(h)
-	r := s.records[key]
 	if h.operation == schemas.Deleted {
-		if r != nil {
-			b.displace(r, len(r.logged))
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if r := s.records[key]; r != nil {
+			b.displace(r, r.logged.len())
 			delete(s.records, key)
 		}
 		return nil
 	}
+	k := s.packer.pack(m, h)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	r := s.records[key]
 	if r == nil {
 		r = &record{shelf: s, key: key}
 		s.records[key] = r
 	}
-	grown := len(m) - len(r.logged)
-	r.logged, r.sequence = m, e.Sequence
+	grown := k.len() - r.logged.len()
+	r.logged, r.sequence = k, e.Sequence
 	b.place(r, grown)
 	return nil
 }
 
-// shelf is the shelf of a message's kind; one that isn't watched gets one too. The caller holds mu.
+// shelf is the shelf of a message's kind; one that isn't watched gets one too.
 func (b *book) shelf(h header) *shelf {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	k := shelfKey{h.group, h.resource}
 	s := b.shelves[k]
 	if s == nil {
@@ -189,41 +191,41 @@ func (b *book) holds(s *shelf, key, uid, rv string) bool {
 	if known == nil {
 		return false
 	}
-	h, _ := known.head()
+	h := known.head()
 	return h.uid == uid && h.rv == rv && h.version == s.kind.Version && h.kind == s.kind.Kind
 }
 
-// observe takes a state of an object from the API server. A nil message is one that holds was true for.
-func (b *book) observe(s *shelf, key string, m message) {
+// observe takes a state of an object from the API server. A nil one is one that holds was true for.
+func (b *book) observe(s *shelf, key string, k *kept) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.see(s, key, m)
+	b.see(s, key, k)
 	b.drain()
 }
 
 // see is observe without writing. The caller holds mu.
-func (b *book) see(s *shelf, key string, m message) {
+func (b *book) see(s *shelf, key string, k *kept) {
 	r := s.records[key]
 	switch {
-	case m == nil && r != nil && !s.synced:
+	case k == nil && r != nil && !s.synced:
 		r.seen = r.logged
 		return
-	case m == nil:
+	case k == nil:
 		return
 	case r == nil:
 		r = &record{shelf: s, key: key}
 		s.records[key] = r
 	}
-	b.supersede(r, m)
-	if r.seen = m; m.same(r.logged) {
+	b.supersede(r, k)
+	if r.seen = k; k.same(r.logged) {
 		r.seen = r.logged // the log's own message: nothing is kept twice
 	}
 	b.enqueue(r)
 }
 
-// supersede counts the state that m takes the place of before it was written, if there is one. The caller holds mu.
-func (b *book) supersede(r *record, m message) {
-	if r.seen == nil || r.seen.same(r.logged) || r.seen.same(m) {
+// supersede counts the state that k takes the place of before it was written, if there is one. The caller holds mu.
+func (b *book) supersede(r *record, k *kept) {
+	if r.seen == nil || r.seen.same(r.logged) || r.seen.same(k) {
 		return
 	}
 	reason := "behind"
@@ -245,7 +247,7 @@ func (b *book) vanish(s *shelf, key string) {
 	}
 }
 
-// replace takes the whole list of a kind. An entry without a message is one that holds was true for, or that couldn't be
+// replace takes the whole list of a kind. An entry without a state is one that holds was true for, or that couldn't be
 // encoded: what is known of it stays.
 func (b *book) replace(s *shelf, entries []*entry) {
 	b.mu.Lock()
@@ -253,7 +255,7 @@ func (b *book) replace(s *shelf, entries []*entry) {
 	listed := make(map[string]bool, len(entries))
 	for _, e := range entries {
 		listed[e.key] = true
-		b.see(s, e.key, e.message)
+		b.see(s, e.key, e.kept)
 	}
 	first := !s.synced
 	s.synced = true
@@ -277,11 +279,11 @@ func (b *book) replace(s *shelf, entries []*entry) {
 
 // subject is an object's subject.
 func (b *book) subject(r *record) string {
-	m := r.logged
-	if m == nil {
-		m = r.seen
+	k := r.logged
+	if k == nil {
+		k = r.seen
 	}
-	h, _ := m.head()
+	h := k.head()
 	return schemas.ObjectSubject{Cluster: b.cluster, Group: h.group, Resource: h.resource, Namespace: h.namespace, Name: h.name}.String()
 }
 

@@ -61,7 +61,7 @@ func TestBookCustomModel(t *testing.T) {
 			for name, st := range truth {
 				e := &entry{key: name}
 				if !b.holds(s, name, st.uid, st.rv) {
-					e.message = customMessage(version, name, st, now)
+					e.kept = keep(customMessage(version, name, st, now))
 				}
 				all = append(all, e)
 			}
@@ -110,7 +110,7 @@ func TestBookCustomModel(t *testing.T) {
 				}
 				truth[name] = st
 				if told {
-					b.observe(s, name, customMessage(version, name, st, now))
+					b.observe(s, name, keep(customMessage(version, name, st, now)))
 				}
 			}
 		}
@@ -207,7 +207,7 @@ func TestFeedEnds(t *testing.T) {
 	kind := objects.Custom(schema.GroupVersionResource{Group: "example.com", Version: "v1", Resource: "foos"}, "Foo", false)
 	f := &feed{book: b, shelf: b.want(kind), kind: kind, name: kind.Name()}
 	object := func(name string) *entry {
-		return &entry{key: name, message: customMessage("v1", name, state{"u", "1"}, time.Unix(1, 0))}
+		return &entry{key: name, kept: keep(customMessage("v1", name, state{"u", "1"}, time.Unix(1, 0)))}
 	}
 	if err := f.Replace([]any{object("a")}, ""); err != nil || len(log.events) != 1 {
 		t.Fatalf("%d events, %v", len(log.events), err)

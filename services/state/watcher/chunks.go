@@ -2,6 +2,7 @@ package watcher
 
 import (
 	"iter"
+	"slices"
 
 	"github.com/headwater-metrics/headwater/services/internal/stream"
 )
@@ -76,9 +77,10 @@ func (s *shelf) room(b *book) *chunk {
 }
 
 // snapshot gives the chunks to a snapshot's writer. The writer may take its time: each is read under the lock that
-// orders the events, when it is its turn.
+// orders the events, when it is its turn, and what it has is to be used before the next one is.
 func (b *book) snapshot() iter.Seq[stream.Chunk] {
 	return func(yield func(stream.Chunk) bool) {
+		var room []byte // for the content of one chunk
 		for i := 0; ; i++ {
 			b.mu.Lock()
 			if i >= len(b.chunks) {
@@ -91,23 +93,31 @@ func (b *book) snapshot() iter.Seq[stream.Chunk] {
 			if empty {
 				continue
 			}
-			if !yield(stream.Chunk{ID: c.id, Dirty: dirty, Read: func() (uint64, []stream.Entry) { return b.read(c) }}) {
+			read := func() (position uint64, entries []stream.Entry) {
+				position, entries, room = b.read(c, room)
+				return position, entries
+			}
+			if !yield(stream.Chunk{ID: c.id, Dirty: dirty, Read: read}) {
 				return
 			}
 		}
 	}
 }
 
-// read gives a chunk's content and the newest event that may be reflected in it, and marks it clean.
-func (b *book) read(c *chunk) (position uint64, entries []stream.Entry) {
+// read gives a chunk's content and the newest event that may be reflected in it, and marks it clean. The content is
+// written to room, and stays until that is used again.
+func (b *book) read(c *chunk, room []byte) (position uint64, entries []stream.Entry, used []byte) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	c.dirty = false
 	entries = make([]stream.Entry, 0, c.n)
+	room = slices.Grow(room[:0], c.bytes)
 	for _, r := range c.records {
 		if r != nil {
-			entries = append(entries, stream.Entry{Sequence: r.sequence, Subject: b.subject(r), Data: r.logged})
+			begin := len(room)
+			room = r.logged.append(room)
+			entries = append(entries, stream.Entry{Sequence: r.sequence, Subject: b.subject(r), Data: room[begin:len(room):len(room)]})
 		}
 	}
-	return b.log.Next() - 1, entries
+	return b.log.Next() - 1, entries, room
 }

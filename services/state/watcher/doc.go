@@ -9,8 +9,8 @@
 //	API server --definitions--> discovery: feeds of custom resources, begun and ended
 //	configuration file --which custom resources are wanted--> discovery
 //
-// The book has, for every object, what the log says of it and what the API server says of it; whatever differs is
-// written. So everything that can go wrong has the same cure. A restart replays the log into a new book, lists, and
+// The book has, for every object, what the log says of it and what the API server says of it, packed; whatever differs
+// is written. So everything that can go wrong has the same cure. A restart replays the log into a new book, lists, and
 // writes the difference: what is unchanged is not written again, what vanished meanwhile gets its deletion. A relist is
 // the same difference, and no consumer sees a kind empty or in part meanwhile. While NATS takes no events the difference
 // grows, to one state an object at most, and is written when it does again.

@@ -12,7 +12,7 @@ type entry struct {
 	key             string
 	namespace, name string
 	uid, rv         string
-	message         message // nil where the book has it already, or where it couldn't be encoded
+	kept            *kept // nil where the book has it already, or where it couldn't be encoded
 }
 
 // entry is an object to the reflector, which wants to know its name and its resource version, and nothing else.

@@ -120,7 +120,7 @@ func (f *feed) entry(obj runtime.Object) (*entry, error) {
 		f.metrics.unchanged.WithLabelValues(f.name).Inc()
 		return e, nil
 	}
-	e.message, err = f.encoder.Message(obj, schemas.Applied, f.book.now())
+	e.kept, err = f.encode(obj)
 	if err != nil {
 		// The object exists: what the log says of it stays, and it doesn't vanish.
 		f.metrics.leftOut.WithLabelValues(f.name, "encode").Inc()
@@ -128,6 +128,20 @@ func (f *feed) entry(obj runtime.Object) (*entry, error) {
 	}
 	return e, nil
 }
+
+// encode makes a message of an object and packs it.
+func (f *feed) encode(obj runtime.Object) (*kept, error) {
+	room := encodeRoom.Get().(*[]byte)
+	defer encodeRoom.Put(room)
+	m, err := f.encoder.AppendMessage((*room)[:0], obj, schemas.Applied, f.book.now())
+	if *room = m; err != nil {
+		return nil, err
+	}
+	return f.shelf.packer.keep(m)
+}
+
+// encodeRoom has what messages are written to before they are packed.
+var encodeRoom = sync.Pool{New: func() any { return new([]byte) }}
 
 // unretriable hides from the reflector what it would wait for without looking at its context.
 func unretriable(err error) error {
@@ -146,7 +160,7 @@ func (f *feed) Add(obj any) error { return f.Update(obj) }
 func (f *feed) Update(obj any) error {
 	e, err := entryOf(obj)
 	if err == nil {
-		f.tell(func() { f.book.observe(f.shelf, e.key, e.message) })
+		f.tell(func() { f.book.observe(f.shelf, e.key, e.kept) })
 	}
 	return err
 }

@@ -50,7 +50,7 @@ func newMetrics(reg prometheus.Registerer, s *Service) *metrics {
 	}
 	gauge("queued_objects", "Objects whose newest state waits for room in the writer's buffer.", func() float64 { return float64(s.stats().queued) })
 	gauge("paced_objects", "Objects whose newest state waits for the kind's pace.", func() float64 { return float64(s.stats().paced) })
-	gauge("object_bytes", "Bytes of the encoded objects that are held for the snapshots.", func() float64 { return float64(s.stats().bytes) })
+	gauge("object_bytes", "Bytes of the encoded objects that the log has. They are held packed, which takes much less.", func() float64 { return float64(s.stats().bytes) })
 	if reg != nil {
 		reg.MustRegister(objectsCollector{s, prometheus.NewDesc("headwater_state_objects", "Objects that the log has.", []string{"resource"}, nil)})
 	}

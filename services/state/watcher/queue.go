@@ -43,8 +43,8 @@ func (b *book) forget(r *record) {
 
 // due tells when the newest state of a paced object may be written, if that is later than now.
 func (b *book) due(r *record) (due time.Time, later bool) {
-	h, _ := r.logged.head()
-	if uid, _ := r.seen.identity(); uid != h.uid {
+	h := r.logged.head()
+	if r.seen.head().uid != h.uid {
 		return due, false // another object of the same name
 	}
 	due = time.Unix(0, h.time).Add(r.shelf.pace)

@@ -54,7 +54,7 @@ func newWorld(t testing.TB) *world {
 	w := &world{t: t, store: apiserver.NewStore(10_000), users: identity.NewRegistry()}
 	w.users.Add(token, identity.User{Name: "state", Groups: []string{identity.Masters}})
 	w.api = apiserver.NewServer(apiserver.Config{Store: w.store, Users: w.users, Bookmarks: 50 * time.Millisecond, Log: testenv.Logger(t)})
-	w.nats = &natsServer{t: t, cfg: embedded.Config{Dir: t.TempDir(), Address: "127.0.0.1:0", Log: testenv.Logger(t)}}
+	w.nats = &natsServer{t: t, cfg: embedded.Config{Dir: t.TempDir(), Address: testenv.Address(t), Log: testenv.Logger(t)}}
 	w.nats.start()
 	t.Cleanup(w.nats.stop)
 	w.conn = w.connect()
@@ -123,7 +123,7 @@ func (w *world) newFront() *front {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	f := &front{w: w, address: "127.0.0.1:0", cert: pair.TLS}
+	f := &front{w: w, address: testenv.Address(w.t), cert: pair.TLS}
 	f.open()
 	w.t.Cleanup(f.close)
 	return f

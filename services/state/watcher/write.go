@@ -52,16 +52,12 @@ func (b *book) drain() {
 // write appends what the log doesn't know of an object. The caller holds mu.
 func (b *book) write(r *record) error {
 	if r.logged != nil {
-		uid, _ := r.logged.identity()
-		seen := ""
-		if r.seen != nil {
-			seen, _ = r.seen.identity()
-		}
-		if r.seen == nil || seen != uid {
-			if _, err := b.log.Append(b.subject(r), r.logged.deletion(b.now().UnixNano())); err != nil {
+		h := r.logged.head()
+		if r.seen == nil || r.seen.head().uid != h.uid {
+			if _, err := b.log.Append(b.subject(r), h.deletion(b.now().UnixNano())); err != nil {
 				return err
 			}
-			b.displace(r, len(r.logged))
+			b.displace(r, r.logged.len())
 			r.logged = nil
 			b.count(r, "deleted")
 		}
@@ -73,16 +69,16 @@ func (b *book) write(r *record) error {
 	case r.seen.same(r.logged):
 		return nil
 	}
-	if len(r.seen) > b.limit {
+	if r.seen.len() > b.limit {
 		if err := b.shrink(r); err != nil {
 			return err
 		}
 	}
-	sequence, err := b.log.Append(b.subject(r), r.seen)
+	sequence, err := b.log.Append(b.subject(r), r.seen.message())
 	if err != nil {
 		return err
 	}
-	grown := len(r.seen) - len(r.logged)
+	grown := r.seen.len() - r.logged.len()
 	r.logged, r.sequence = r.seen, sequence
 	b.place(r, grown)
 	b.count(r, "applied")
@@ -97,7 +93,7 @@ func (b *book) count(r *record, operation string) {
 // shrink leaves the largest fields of an object out.
 func (b *book) shrink(r *record) error {
 	var c schemas.ObjectChange
-	if err := c.Unmarshal(r.seen); err != nil {
+	if err := c.Unmarshal(r.seen.message()); err != nil {
 		return err
 	}
 	if err := objects.Fit(&c, b.limit); err != nil {
@@ -105,9 +101,12 @@ func (b *book) shrink(r *record) error {
 	}
 	b.metrics.shrunk.WithLabelValues(r.shelf.name).Inc()
 	b.logger.Warn("an object is larger than the NATS server takes, its largest fields are left out; raise the server's max_payload to have them",
-		"resource", r.shelf.name, "object", r.key, "bytes", len(r.seen), "limit", b.limit, "dropped", c.Dropped)
-	r.seen = c.Marshal()
-	return nil
+		"resource", r.shelf.name, "object", r.key, "bytes", r.seen.len(), "limit", b.limit, "dropped", c.Dropped)
+	k, err := r.shelf.packer.keep(c.Marshal())
+	if err == nil {
+		r.seen = k
+	}
+	return err
 }
 
 // refused gives up a state of an object that can't be written.

@@ -1,6 +1,7 @@
 package scraper
 
 import (
+	"bytes"
 	"compress/gzip"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -143,17 +145,23 @@ func TestKubeletsThatFail(t *testing.T) {
 	stop()
 }
 
+// zeros are 16 MB of them, packed.
+var zeros = sync.OnceValue(func() []byte {
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	z.Write(make([]byte, 16<<20))
+	z.Close()
+	return b.Bytes()
+})
+
 // bomb is 1 GB of zeros, packed, if somebody reads it.
 func bomb(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Encoding", "gzip")
-	z := gzip.NewWriter(w)
-	zeros := make([]byte, 1<<20)
-	for range 1 << 10 {
-		if _, err := z.Write(zeros); err != nil {
+	for range 1 << 6 {
+		if _, err := w.Write(zeros()); err != nil {
 			return
 		}
 	}
-	z.Close()
 }
 
 // What is wrong with one pod costs that pod; the node, and the other pod, are published. It is counted and reported.

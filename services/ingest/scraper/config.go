@@ -19,7 +19,9 @@ import (
 type Config struct {
 	// Conn is the connection to NATS. The service doesn't close it.
 	Conn *stream.Conn
-	// Streams are the settings of the cluster's streams. The service creates the usage stream, or changes it to these.
+	// Streams are the settings of the cluster's streams. The service creates the usage stream, or changes it to these. Where
+	// UsageMaxAge is its default, it is that or 3 times MetricResolution, whichever is longer; otherwise it must be at least
+	// twice MetricResolution.
 	Streams stream.Streams
 
 	// Rest is whose credentials and CA the kubelets are asked with; nil: those of Kubeconfig. The API server that it
@@ -102,6 +104,9 @@ func defaultTimeout(resolution time.Duration) time.Duration {
 func (c Config) complete() Config {
 	d := DefaultConfig()
 	c.MetricResolution = or(c.MetricResolution, d.MetricResolution)
+	if c.Streams.UsageMaxAge == 0 || c.Streams.UsageMaxAge == stream.DefaultUsageMaxAge {
+		c.Streams.UsageMaxAge = max(stream.DefaultUsageMaxAge, keptScrapes*c.MetricResolution)
+	}
 	c.KubeletRequestTimeout = or(c.KubeletRequestTimeout, defaultTimeout(c.MetricResolution))
 	c.Source = or(c.Source, d.Source)
 	c.Instance = or(c.Instance, hostName())
@@ -124,6 +129,9 @@ func or[T comparable](value, otherwise T) T {
 	return value
 }
 
+// keptScrapes is for how many resolutions samples are kept by default: as long as metricsapi answers from them by default.
+const keptScrapes = 3
+
 // maxResolution bounds MetricResolution: what is some times as long has to fit into a duration, too.
 const maxResolution = 24 * time.Hour
 
@@ -143,6 +151,10 @@ func (c *Config) Validate() error {
 		wrong("--kubelet-request-timeout is %v; it must not be more than 9/10 of --metric-resolution (%v), so that a scrape is over before the next one is due: leave it out or raise the resolution",
 			timeout, full.MetricResolution)
 	}
+	if full.Streams.UsageMaxAge < 2*full.MetricResolution {
+		wrong("--usage-max-age is %v; it must be at least twice --metric-resolution (%v), or a node has no usage from one missed scrape to the next: leave it out or give %v, for which metricsapi answers from a sample by default",
+			full.Streams.UsageMaxAge, full.MetricResolution, keptScrapes*full.MetricResolution)
+	}
 	full.sharing(wrong)
 	if full.Source != SourceResource && full.Source != SourceSummary {
 		wrong("--source is %q; it must be %s or %s", full.Source, SourceResource, SourceSummary)
@@ -156,8 +168,8 @@ func (c *Config) Validate() error {
 			break
 		}
 	}
-	if full.KubeletMaxBodyBytes < 1<<10 {
-		wrong("--kubelet-max-body-bytes is %d; it must be at least 1024", full.KubeletMaxBodyBytes)
+	if full.KubeletMaxBodyBytes < 1<<10 || full.KubeletMaxBodyBytes > 1<<40 {
+		wrong("--kubelet-max-body-bytes is %d; it must be at least 1024 and at most %d", full.KubeletMaxBodyBytes, int64(1<<40))
 	}
 	if _, err := labels.Parse(full.NodeSelector); err != nil {
 		wrong("--node-selector is no label selector: %w", err)

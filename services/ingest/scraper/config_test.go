@@ -72,6 +72,7 @@ func TestValidate(t *testing.T) {
 		"--kubelet-port=70000":           "--kubelet-port",
 		"--kubelet-preferred-address-types=InternalIP,,Hostname":                                             "--kubelet-preferred-address-types",
 		"--kubelet-max-body-bytes=1":                                                                         "--kubelet-max-body-bytes",
+		"--kubelet-max-body-bytes=9223372036854775807":                                                       "at most 1099511627776",
 		"--node-selector=a=b=c":                                                                              "--node-selector",
 		"--kubelet-insecure-tls --kubelet-certificate-authority=ca":                                          "--kubelet-certificate-authority",
 		"--kubelet-client-certificate=crt":                                                                   "--kubelet-client-key",
@@ -115,6 +116,33 @@ func TestDefaultTimeout(t *testing.T) {
 		c := Config{MetricResolution: resolution}
 		if got := c.complete().KubeletRequestTimeout; got != want {
 			t.Errorf("at a resolution of %v: %v, want %v", resolution, got, want)
+		}
+	}
+}
+
+// NATS keeps a sample beyond the scrape that should have replaced it.
+func TestUsageMaxAge(t *testing.T) {
+	for _, test := range []struct {
+		resolution, given, want time.Duration
+	}{
+		{15 * time.Second, 0, 10 * time.Minute},
+		{15 * time.Second, 10 * time.Minute, 10 * time.Minute},
+		{15 * time.Second, time.Minute, time.Minute},
+		{30 * time.Second, time.Minute, time.Minute},
+		{31 * time.Second, time.Minute, 0},
+		{10 * time.Minute, 0, 30 * time.Minute},
+		{10 * time.Minute, 10 * time.Minute, 30 * time.Minute}, // the flag's default
+		{10 * time.Minute, 11 * time.Minute, 0},
+		{24 * time.Hour, 0, 72 * time.Hour},
+	} {
+		c := Config{MetricResolution: test.resolution}
+		c.Streams.UsageMaxAge = test.given
+		err := c.Validate()
+		if got := c.complete().Streams.UsageMaxAge; test.want != 0 && (err != nil || got != test.want) {
+			t.Errorf("%+v: %v, %v", test, got, err)
+		}
+		if test.want == 0 && (err == nil || !strings.Contains(err.Error(), "--usage-max-age")) {
+			t.Errorf("%+v: %v", test, err)
 		}
 	}
 }

@@ -117,6 +117,9 @@ func (w *withToken) RoundTrip(request *http.Request) (*http.Response, error) {
 	return w.next.RoundTrip(authorized(request, newer))
 }
 
+// WrappedRoundTripper implements net.RoundTripperWrapper, for who looks for the connections behind it.
+func (w *withToken) WrappedRoundTripper() http.RoundTripper { return w.next }
+
 // authorized returns a copy of a request that has a token.
 func authorized(request *http.Request, token string) *http.Request {
 	copied := *request

@@ -29,7 +29,7 @@ func (c *Config) AddSharingFlags(fs *pflag.FlagSet) {
 	fs.IntVar(&c.Shard, "shard", c.Shard,
 		"Number of this ingester's fixed share of the nodes, from 0; with --total-shards.")
 	fs.IntVar(&c.TotalShards, "total-shards", c.TotalShards,
-		"Number of fixed shares, each scraped by the ingester with its --shard; 1 for an ingester that scrapes all nodes and knows of no others. 0: all ingesters that are alive share the nodes by themselves.")
+		"Number of fixed shares, each scraped by the ingester with its --shard; 1 for an ingester that scrapes all nodes, whoever else is there. 0: all ingesters that are alive share the nodes by themselves.")
 }
 
 // AddKubeletFlags binds how a kubelet is reached to flags. The defaults are those that c holds.

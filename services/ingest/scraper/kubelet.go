@@ -11,8 +11,10 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"syscall"
 
 	"github.com/klauspost/compress/gzip"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/client-go/rest"
 )
 
@@ -83,6 +85,9 @@ func newKubelets(c *Config) (*kubelets, error) {
 	}, nil
 }
 
+// close closes the connections that wait for the next request.
+func (k *kubelets) close() { utilnet.CloseIdleConnectionsFor(k.client.Transport) }
+
 // sameHost lets a kubelet redirect to itself only: credentials go to nobody else.
 func sameHost(request *http.Request, via []*http.Request) error {
 	from := via[0].URL
@@ -90,7 +95,7 @@ func sameHost(request *http.Request, via []*http.Request) error {
 		return failed(resultRedirect, fmt.Errorf("the kubelet redirects to %s; that is not followed, since the credentials would go there", request.URL.Redacted()))
 	}
 	if len(via) > 3 {
-		return failed(resultRedirect, errors.New("the kubelet redirects in circles"))
+		return failed(resultRedirect, errors.New("the kubelet redirects in circles; see what answers there, and check --kubelet-port and the node's annotation "+pathAnnotation))
 	}
 	return nil
 }
@@ -220,6 +225,8 @@ func classify(ctx context.Context, err error) *failure {
 		return failed(resultOf(err, ""), err)
 	case errors.Is(ctx.Err(), context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
 		return failed(resultTimeout, fmt.Errorf("%w; look at the kubelet and the way to it, or give it more time by --kubelet-request-timeout", err))
+	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+		return failed(resultConnect, fmt.Errorf("%w; this process may have no more files open: raise its limit (ulimit -n, LimitNOFILE), it needs one for each node", err))
 	case errors.As(err, &resolution):
 		return failed(resultConnect, fmt.Errorf("%w; the node's address is a name that isn't known here: put InternalIP first in --kubelet-preferred-address-types", err))
 	case errors.As(err, &network) && (network.Op == "dial" || network.Op == "proxyconnect"):

@@ -44,7 +44,7 @@ func newMetrics(reg prometheus.Registerer, s *Service) *metrics {
 		bodies:  counter("scraped_bytes_total", "Bytes of kubelets' answers, decompressed."),
 		skipped: counter("skipped_scrapes_total", "Scrapes that were not made because the node's previous one took too long."),
 		bytes:   counter("published_bytes_total", "Bytes of usage samples handed to the stream layer."),
-		recalls: vector("recalls_total", "result", "Nodes whose last message was looked up before their first scrape, by whether there was one."),
+		recalls: vector("recalls_total", "result", "Looks for the last message of a node before its first sample, by whether there was one."),
 	}
 	m.reports = vector("reports_total", "result", "Scrape reports: of failures, and of what was in a kubelet's answer and isn't published. Lost ones were larger than NATS takes.")
 	scrapes := vector("scrapes_total", "result", "Scrapes by what came of them. Whatever is not \"success\" left the node's previous sample standing.")

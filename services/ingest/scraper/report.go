@@ -74,7 +74,10 @@ func (s *Service) report(t *timeline, was, is outcome, now time.Time) {
 		message.Dropped = message.Dropped[:half]
 	}
 	subject := schemas.ScrapeSubject{Cluster: s.cfg.Streams.Cluster, Node: t.node}.String()
-	if err := s.publisher.Publish(subject, payload); err != nil {
+	if err := s.publisher.PublishWhile(t.ctx, subject, payload); err != nil {
+		if t.ctx.Err() != nil {
+			return // the node is another ingester's now
+		}
 		s.metrics.reports.WithLabelValues(reportLost).Inc()
 		s.log.Debug("couldn't publish a scrape report", "node", t.node, "error", err)
 		return

@@ -171,7 +171,7 @@ func TestReportsAreRepeated(t *testing.T) {
 	w := newWorld(t, testenv.Conn(t))
 	got := w.reports()
 	s, _ := w.run()
-	line := &timeline{node: "n"}
+	line := &timeline{node: "n", ctx: t.Context()}
 	some := drops{list: []schemas.DroppedUsage{{Reason: "node_without_cpu"}}}
 	now := time.Now()
 	for i, step := range []struct {

@@ -16,10 +16,12 @@ type timeline struct {
 	first  float64       // the same for its first scrape, as a part (0 to 1) of the time that first ones are spread over
 
 	// ctx ends when the node is no longer a target.
-	ctx    context.Context
-	cancel context.CancelFunc
-	timer  *time.Timer // set once, under schedule.mu
-	begun  bool        // its first scrape is not ahead any more; under schedule.mu
+	ctx     context.Context
+	cancel  context.CancelFunc
+	timer   *time.Timer // set once, under schedule.mu
+	begun   bool        // its first scrape is not ahead any more; under schedule.mu
+	at      time.Time   // when the timer is to fire; under schedule.mu
+	delayed bool        // the scrape that is due was put off; under schedule.mu
 
 	// success is the time of the last good scrape, Unix nanoseconds; 0 before the first.
 	success atomic.Int64
@@ -121,9 +123,15 @@ func (s *schedule) set(target Target, some int) {
 	if due, made := upcoming(time.Now(), target.since, t.phase, s.resolution); made {
 		wait = due
 	}
-	t.due.Store(time.Now().Add(wait).UnixNano())
+	s.ahead(t, wait)
 	t.timer = time.AfterFunc(wait, func() { s.tick(t) })
 	s.timelines[target.Node] = t
+}
+
+// ahead notes how long it is until t's next scrape. The caller holds mu.
+func (s *schedule) ahead(t *timeline, wait time.Duration) {
+	t.at = time.Now().Add(wait)
+	t.due.Store(t.at.UnixNano())
 }
 
 func (s *schedule) remove(node string) {
@@ -150,6 +158,15 @@ func (s *schedule) tick(t *timeline) {
 		s.mu.Unlock()
 		return
 	}
+	if time.Since(t.at) > overdue && !t.delayed {
+		t.delayed = true
+		wait := time.Duration(t.first * float64(spread(len(s.timelines), s.resolution)))
+		s.ahead(t, wait)
+		t.timer.Reset(wait)
+		s.mu.Unlock()
+		return
+	}
+	t.delayed = false
 	s.begun(t)
 	s.running.Add(1)
 	s.mu.Unlock()
@@ -157,17 +174,20 @@ func (s *schedule) tick(t *timeline) {
 
 	started := time.Now()
 	s.scrape(t.ctx, t)
-	now := time.Now()
-	wait, skipped := next(started, now, t.phase, s.resolution)
-	t.due.Store(now.Add(wait).UnixNano())
+	wait, skipped := next(started, time.Now(), t.phase, s.resolution)
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if t.ctx.Err() == nil {
 		s.skipped(skipped)
+		s.ahead(t, wait)
 		t.timer.Reset(wait)
 	}
 }
+
+// overdue is by how much a timer may be late without a pause of the process, which makes all of them late: then the scrapes
+// that are due are spread as first ones are, once, so that thousands of answers don't come at the same moment.
+const overdue = time.Second
 
 // stop ends all timelines and waits until the scrapes in progress are over.
 func (s *schedule) stop() {

@@ -91,6 +91,7 @@ func (s *Service) Run(ctx context.Context) error {
 		return fmt.Errorf("couldn't publish usage: %w", err)
 	}
 	defer s.publisher.Close()
+	defer s.kubelets.close()
 
 	g, ctx := errgroup.WithContext(ctx)
 	schedule := newSchedule(ctx, s.cfg.MetricResolution, s.scrape, func(n int) { s.metrics.skipped.Add(float64(n)) })
@@ -116,8 +117,8 @@ func (s *Service) Run(ctx context.Context) error {
 	return err
 }
 
-// keepStreamEvery is how often it is looked whether samples wait, and twice that how long they do before the stream is
-// looked after: an ordinary server acknowledges in a millisecond.
+// keepStreamEvery is how often it is looked whether samples can't be stored, and twice that how long that lasts before the
+// stream is looked after: an ordinary server acknowledges in a millisecond.
 const keepStreamEvery = time.Second
 
 // keepStream creates the usage stream again when it is gone, as when NATS lost its disk: nobody else does, and without it
@@ -125,20 +126,26 @@ const keepStreamEvery = time.Second
 func (s *Service) keepStream(ctx context.Context) error {
 	tick := time.NewTicker(keepStreamEvery)
 	defer tick.Stop()
-	for waited := false; ; {
+	told := ""
+	for was := false; ; {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-tick.C:
 		}
-		waiting := s.publisher.Waiting() > 0
-		if waiting && waited {
-			if err := stream.EnsureUsage(ctx, s.cfg.Conn, s.cfg.Streams); err != nil && ctx.Err() == nil {
-				s.log.Error("samples wait, but the usage stream can't be created", "error", err)
+		stuck := s.publisher.Stuck()
+		if stuck && was {
+			err := stream.EnsureUsage(ctx, s.cfg.Conn, s.cfg.Streams)
+			switch {
+			case err == nil:
+				told = ""
+			case ctx.Err() == nil && err.Error() != told:
+				told = err.Error()
+				s.log.Error("samples wait, but the usage stream can't be created; it is tried on", "error", err)
 			}
-			waiting = false // a look every other time
+			stuck = false // a look every other time
 		}
-		waited = waiting
+		was = stuck
 	}
 }
 
@@ -192,11 +199,12 @@ func (s *Service) attempt(ctx context.Context, t *timeline, target *Target, star
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.KubeletRequestTimeout)
 	defer cancel()
-	s.recall(ctx, t)
+	s.recall(ctx, t, min(recallTimeout, s.cfg.KubeletRequestTimeout/4))
 	more, without := s.more(ctx, target)
 	defer more.release()
 	err = s.kubelets.get(ctx, target.URL, func(body []byte) error {
 		s.metrics.bodies.Add(float64(len(body)))
+		s.recall(ctx, t, recallTimeout) // once more where that failed: NATS may be back, and nothing else needs the time
 		m, err := s.sample(t, body, more, started)
 		if err != nil {
 			return err
@@ -204,10 +212,10 @@ func (s *Service) attempt(ctx context.Context, t *timeline, target *Target, star
 		t.size = len(m.payload)
 		s.metrics.bytes.Add(float64(len(m.payload)))
 		subject := schemas.UsageSubject{Cluster: s.cfg.Streams.Cluster, Node: t.node}.String()
-		if err := t.ctx.Err(); err != nil {
-			return err // the node is another ingester's now
-		}
-		if err := s.publisher.Publish(subject, m.payload); err != nil {
+		switch err := s.publisher.PublishWhile(t.ctx, subject, m.payload); {
+		case t.ctx.Err() != nil:
+			return t.ctx.Err() // the node is another ingester's now
+		case err != nil:
 			return failed(resultPublish, fmt.Errorf("couldn't publish the sample: %w; raise the NATS server's max_payload if it is too small", err))
 		}
 		t.dropped, t.pods = m.dropped, m.pods
@@ -267,13 +275,13 @@ func (s *Service) count(d *decoder) {
 // recallTimeout bounds the look at the last message, which an ordinary server answers in a millisecond.
 const recallTimeout = time.Second
 
-// recall fills the history of a node that is about to be scraped for the first time from its last message: that of an
-// ingester that was here before.
-func (s *Service) recall(ctx context.Context, t *timeline) {
+// recall fills the history of a node that is scraped for the first time from its last message: that of an ingester that was
+// here before. It takes as long as given at most.
+func (s *Service) recall(ctx context.Context, t *timeline, within time.Duration) {
 	if t.recalled {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, min(recallTimeout, s.cfg.KubeletRequestTimeout/4))
+	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	outcome := recallFound
 	var sample schemas.UsageSample

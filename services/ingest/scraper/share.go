@@ -8,6 +8,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -23,9 +24,12 @@ import (
 //	a fixed one  --shard of --total-shards
 //	a living one the nodes are divided among the ingesters that are alive; the default
 type share struct {
-	log     *slog.Logger
-	members *stream.Members // nil for a fixed share
-	metrics *shareMetrics
+	log      *slog.Logger
+	members  *stream.Members // nil with --node: there may be thousands of those
+	part     stream.Part     // the fixed share; zero for the others
+	settings string
+	metrics  *shareMetrics
+	overlaps atomic.Int64 // how many other ingesters scrape nodes of this one
 
 	known     chan struct{} // closed when the targets are known
 	onceKnown sync.Once
@@ -51,17 +55,20 @@ type shared struct {
 const membersGroup = "INGEST"
 
 func newShare(c *Config) (*share, error) {
-	s := &share{log: c.Log, known: make(chan struct{}), targets: map[string]*shared{}, self: -1}
+	s := &share{log: c.Log, known: make(chan struct{}), targets: map[string]*shared{}, self: -1, settings: c.shareSettings()}
+	lease := leaseFor(c.MetricResolution)
 	switch {
 	case c.Node != "":
 		s.slots, s.self = fixedSlots(1), 0
 	case c.TotalShards > 0:
 		s.slots, s.self = fixedSlots(c.TotalShards), c.Shard
-	default:
+		s.part, lease = stream.Part{Number: c.Shard, Of: c.TotalShards}, fixedLease
+	}
+	if c.Node == "" {
 		var err error
 		s.members, err = stream.NewMembers(stream.MembersConfig{
-			Conn: c.Conn, Cluster: c.Streams.Cluster, Group: membersGroup, Replicas: c.Streams.Replicas,
-			Name: c.Instance, Lease: leaseFor(c.MetricResolution), Settings: c.shareSettings(), Log: c.Log, Registry: c.Registry,
+			Conn: c.Conn, Cluster: c.Streams.Cluster, Group: membersGroup, Replicas: c.Streams.Replicas, Name: c.Instance,
+			Lease: lease, Settings: s.settings, Part: s.part, Others: s.overlap, Log: c.Log, Registry: c.Registry,
 		})
 		if err != nil {
 			return nil, fmt.Errorf("couldn't set up the sharing of nodes: %w; see --instance", err)
@@ -69,11 +76,6 @@ func newShare(c *Config) (*share, error) {
 	}
 	s.metrics = newShareMetrics(c.Registry, s)
 	return s, nil
-}
-
-// shareSettings is what should be the same in all that share the nodes.
-func (c *Config) shareSettings() string {
-	return fmt.Sprintf("resolution %v, source %s, selector %q", c.MetricResolution, c.Source, c.NodeSelector)
 }
 
 // leaseFor is how long an ingester may be silent before the others take its nodes over. With the 4 s over which they spread
@@ -92,9 +94,12 @@ func (s *share) begin(to TargetSink, lost func(nodes []string)) {
 // Run takes part in the division of the nodes until ctx ends; its error is ctx's, or one that trying again can't cure. An
 // ingester becomes a member when it knows the nodes, so that it can scrape at once what the others leave to it.
 func (s *share) Run(ctx context.Context) error {
-	if s.members == nil {
+	switch {
+	case s.members == nil:
 		<-ctx.Done()
 		return ctx.Err()
+	case s.fixed():
+		return s.attend(ctx)
 	}
 	select {
 	case <-s.known:
@@ -106,7 +111,7 @@ func (s *share) Run(ctx context.Context) error {
 
 // Ready says why this ingester has no share yet, or none any more; nil when it has one.
 func (s *share) Ready() error {
-	if s.members == nil {
+	if s.fixed() {
 		return nil
 	}
 	if err := s.members.Ready(); err != nil {
@@ -114,6 +119,9 @@ func (s *share) Ready() error {
 	}
 	return nil
 }
+
+// fixed tells whether the share depends on nobody who is alive.
+func (s *share) fixed() bool { return s.members == nil || s.part.Of > 0 }
 
 // Replace implements TargetSink.
 func (s *share) Replace(all []Target) {

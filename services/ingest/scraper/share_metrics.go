@@ -38,6 +38,8 @@ var (
 		"Ingesters among which the nodes are divided, as this one knows them: shards where their number is fixed, 0 while not known.", nil, nil)
 	memberDesc = prometheus.NewDesc("headwater_ingest_member",
 		"1 while this ingester is one of those among which the nodes are divided, else 0: then it scrapes nothing.", nil, nil)
+	overlapDesc = prometheus.NewDesc("headwater_ingest_overlapping_ingesters",
+		"Other ingesters that scrape nodes of this one too, because --shard and --total-shards don't fit together; the log names them. 0 where all is well.", nil, nil)
 	shareDesc = prometheus.NewDesc("headwater_ingest_share_nodes",
 		"Nodes that are to be scraped, by whether this ingester does it (own) or another one (others).", []string{"share"}, nil)
 )
@@ -46,6 +48,7 @@ var (
 func (g shareGauges) Describe(to chan<- *prometheus.Desc) {
 	to <- membersDesc
 	to <- memberDesc
+	to <- overlapDesc
 	to <- shareDesc
 }
 
@@ -62,6 +65,7 @@ func (g shareGauges) Collect(to chan<- prometheus.Metric) {
 	}
 	gauge(membersDesc, members)
 	gauge(memberDesc, member)
+	gauge(overlapDesc, int(g.overlaps.Load()))
 	gauge(shareDesc, own, "own")
 	gauge(shareDesc, all-own, "others")
 }

@@ -50,7 +50,7 @@ func (s *Service) more(ctx context.Context, target *Target) (*summary, error) {
 	err := s.kubelets.get(ctx, u, func(body []byte) error {
 		s.metrics.bodies.Add(float64(len(body)))
 		if err := m.decode(body); err != nil {
-			return failed(resultDecode, err)
+			return failed(resultDecode, fmt.Errorf("%w; if it isn't a kubelet that answers, check --kubelet-port; --source=resource does without this", err))
 		}
 		return nil
 	})
@@ -65,6 +65,7 @@ func (s *Service) more(ctx context.Context, target *Target) (*summary, error) {
 // statusAdvice says what to do about an answer to a request for path with a status other than 200; "" for no idea.
 func statusAdvice(path string, status int) string {
 	const (
+		badRequest   = 400
 		unauthorized = 401
 		forbidden    = 403
 		notFound     = 404
@@ -72,6 +73,8 @@ func statusAdvice(path string, status int) string {
 	)
 	summary := path == summaryPath
 	switch {
+	case status == badRequest:
+		return "if it wants HTTPS, leave --deprecated-kubelet-completely-insecure out; else see what answers there, and check --kubelet-port"
 	case status == unauthorized:
 		return "it doesn't accept the credentials: check --kubeconfig or the service account, and the kubelet's --authentication-token-webhook"
 	case status == forbidden && summary:

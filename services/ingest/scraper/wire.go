@@ -28,17 +28,19 @@ type wire struct {
 	// proxy says through which proxy a request goes: nil for none. Those go by proxied.
 	proxy   func(*http.Request) (*url.URL, error)
 	proxied http.RoundTripper
+	// patience is how long a connection is kept unused.
+	patience time.Duration
 
-	mu    sync.Mutex
-	idle  map[lineKey][]*line
-	swept time.Time // when idle was last looked through
+	mu       sync.Mutex // guards what follows
+	idle     map[lineKey][]*line
+	sweeping bool // a look at idle is ahead
 }
 
 // lineKey is where a connection leads.
 type lineKey struct{ scheme, host string }
 
 const (
-	// idleTimeout is how long a connection is kept unused. Kubelets close one after 90 s by themselves.
+	// idleTimeout is the patience with kubelets. They close one after 90 s by themselves.
 	idleTimeout = 90 * time.Second
 	// idlePerHost is how many are kept to one address, behind which there may be many simulated nodes.
 	idlePerHost = 25
@@ -67,11 +69,12 @@ func newTransport(config *rest.Config, changed tlsChanged) (http.RoundTripper, e
 		return nil, err
 	}
 	w := &wire{
-		tls:     files,
-		dialer:  net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second},
-		proxy:   http.ProxyFromEnvironment,
-		proxied: proxied,
-		idle:    make(map[lineKey][]*line),
+		tls:      files,
+		dialer:   net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second},
+		proxy:    http.ProxyFromEnvironment,
+		proxied:  proxied,
+		patience: idleTimeout,
+		idle:     make(map[lineKey][]*line),
 	}
 	return transport.HTTPWrappersForConfig(settings, w)
 }
@@ -120,7 +123,7 @@ func (w *wire) take(key lineKey, generation uint64) *line {
 		} else {
 			w.idle[key] = kept
 		}
-		if l.generation == generation && time.Since(l.since) < idleTimeout && l.socket.quiet() {
+		if l.generation == generation && time.Since(l.since) < w.patience && l.socket.quiet() {
 			return l
 		}
 		l.close()
@@ -137,10 +140,24 @@ func (w *wire) keep(l *line) {
 	} else {
 		w.idle[l.key] = append(w.idle[l.key], l)
 	}
-	if l.since.Sub(w.swept) > idleTimeout/2 {
-		w.swept = l.since
-		w.sweep(func(l *line) bool { return w.swept.Sub(l.since) >= idleTimeout })
+	w.sweepLater()
+}
+
+// sweepLater looks for connections that were not used for too long in a while, whether others are used then or not: their
+// nodes may be another ingester's, or gone. The caller holds mu.
+func (w *wire) sweepLater() {
+	if w.sweeping || len(w.idle) == 0 {
+		return
 	}
+	w.sweeping = true
+	time.AfterFunc(w.patience/2, func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		now := time.Now()
+		w.sweep(func(l *line) bool { return now.Sub(l.since) >= w.patience })
+		w.sweeping = false
+		w.sweepLater()
+	})
 }
 
 // sweep closes the connections of which over says so. The caller holds mu.

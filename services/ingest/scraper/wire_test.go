@@ -1,7 +1,6 @@
 package scraper
 
 import (
-	"bufio"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -11,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"runtime"
 	"strings"
 	"sync"
@@ -19,81 +17,8 @@ import (
 	"testing"
 	"time"
 
-	"k8s.io/client-go/rest"
-
 	"github.com/headwater-metrics/headwater/services/internal/testenv"
 )
-
-// newTestWire returns a wire without credentials that trusts the server.
-func newTestWire(t testing.TB, server *httptest.Server) *wire {
-	t.Helper()
-	config := &rest.Config{}
-	if server.TLS != nil {
-		config.CAData = certificatePEM(server)
-		config.NextProtos = []string{"http/1.1"}
-	}
-	transport, err := newTransport(config, func(_ []byte, err error) { t.Errorf("the files changed: %v", err) })
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := transport.(*wire)
-	t.Cleanup(w.CloseIdleConnections)
-	return w
-}
-
-// fetch asks for a server's root over w and reads the answer.
-func fetch(ctx context.Context, w *wire, address string) (string, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
-	if err != nil {
-		return "", err
-	}
-	response, err := w.RoundTrip(request)
-	if err != nil {
-		return "", err
-	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	return string(body), err
-}
-
-// kept is how many connections w keeps.
-func (w *wire) kept() (n int) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, lines := range w.idle {
-		n += len(lines)
-	}
-	return n
-}
-
-// raw answers each request on a connection with the same bytes, and counts connections and requests.
-type raw struct {
-	connections, requests atomic.Int64
-	answer                string
-	then                  func(net.Conn) // after each answer
-}
-
-func (r *raw) serve(w http.ResponseWriter, _ *http.Request) {
-	r.connections.Add(1)
-	r.requests.Add(1)
-	conn, buffered, err := w.(http.Hijacker).Hijack()
-	if err != nil {
-		return
-	}
-	defer conn.Close()
-	for {
-		if _, err := io.WriteString(conn, r.answer); err != nil {
-			return
-		}
-		if r.then != nil {
-			r.then(conn)
-		}
-		if _, err := http.ReadRequest(bufio.NewReader(buffered.Reader)); err != nil {
-			return
-		}
-		r.requests.Add(1)
-	}
-}
 
 func TestConnectionsThatAreKept(t *testing.T) {
 	const large = 100_000
@@ -320,19 +245,6 @@ func TestARequestThatIsGivenUp(t *testing.T) {
 	}
 }
 
-// callers greets whoever asks, and knows over how many connections they did.
-type callers struct{ addresses sync.Map }
-
-func (c *callers) serve(w http.ResponseWriter, r *http.Request) {
-	c.addresses.Store(r.RemoteAddr, true)
-	io.WriteString(w, "hello")
-}
-
-func (c *callers) count() (n int) {
-	c.addresses.Range(func(any, any) bool { n++; return true })
-	return n
-}
-
 func TestConnectionsThatAreOld(t *testing.T) {
 	var callers callers
 	server, _ := newKubelet(t, callers.serve)
@@ -352,7 +264,6 @@ func TestConnectionsThatAreOld(t *testing.T) {
 				l.since = l.since.Add(-by)
 			}
 		}
-		w.swept = time.Time{}
 	}
 	age(idleTimeout - 10*time.Second)
 	ask()
@@ -363,15 +274,6 @@ func TestConnectionsThatAreOld(t *testing.T) {
 	ask()
 	if callers.count() != 2 {
 		t.Error("a connection that is too old was used")
-	}
-	// What nobody asks any more is closed when something else is asked.
-	age(idleTimeout)
-	other, _ := newKubelet(t, func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "hello") })
-	if _, err := fetch(t.Context(), w, other.URL); err != nil {
-		t.Fatal(err)
-	}
-	if n := w.kept(); n != 1 {
-		t.Errorf("%d connections are kept, want the one that was just used", n)
 	}
 }
 
@@ -447,72 +349,5 @@ func TestAConnectionIsSmall(t *testing.T) {
 	}
 	if now := runtime.NumGoroutine(); now > before+2 { // the server's: a connection, and who waits for its next request
 		t.Errorf("%d goroutines, %d before", now, before)
-	}
-}
-
-// otherWay is one to the kubelets that notes what went over it.
-type otherWay struct{ asked []string }
-
-func (r *otherWay) RoundTrip(request *http.Request) (*http.Response, error) {
-	r.asked = append(r.asked, request.URL.String())
-	return nil, errors.New("this way is closed")
-}
-
-func TestProxies(t *testing.T) {
-	server, _ := newKubelet(t, func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "hello") })
-	w := newTestWire(t, server)
-	other := &otherWay{}
-	w.proxied = other
-	w.proxy = func(r *http.Request) (*url.URL, error) {
-		if r.URL.Path == "/away" {
-			return url.Parse("http://proxy.invalid:3128")
-		}
-		return nil, nil
-	}
-	if body, err := fetch(t.Context(), w, server.URL+"/here"); err != nil || body != "hello" {
-		t.Errorf("%q, %v", body, err)
-	}
-	if _, err := fetch(t.Context(), w, server.URL+"/away"); err == nil || len(other.asked) != 1 || other.asked[0] != server.URL+"/away" {
-		t.Errorf("%v, %q", err, other.asked)
-	}
-}
-
-func TestPlainConnections(t *testing.T) {
-	var callers callers
-	server := httptest.NewServer(http.HandlerFunc(callers.serve))
-	t.Cleanup(server.Close)
-	w := newTestWire(t, server)
-	for range 3 {
-		if body, err := fetch(t.Context(), w, server.URL); err != nil || body != "hello" {
-			t.Fatalf("%q, %v", body, err)
-		}
-	}
-	if n := callers.count(); n != 1 {
-		t.Errorf("%d connections", n)
-	}
-}
-
-func TestTheServersNameIsItsAddress(t *testing.T) {
-	names := make(chan string, 1)
-	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.Host) }))
-	server.TLS = &tls.Config{GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-		names <- hello.ServerName
-		return nil, nil
-	}}
-	server.StartTLS()
-	t.Cleanup(server.Close)
-	w := newTestWire(t, server)
-	_, port, err := net.SplitHostPort(server.Listener.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if body, err := fetch(t.Context(), w, "https://localhost:"+port); err == nil {
-		t.Errorf("%q: the certificate isn't for localhost", body)
-	}
-	if name := <-names; name != "localhost" {
-		t.Errorf("the server was greeted as %q", name)
-	}
-	if body, err := fetch(t.Context(), w, server.URL); err != nil || body != server.Listener.Addr().String() {
-		t.Errorf("%q, %v", body, err)
 	}
 }

@@ -32,6 +32,13 @@ type MembersConfig struct {
 	Lease time.Duration
 	// Settings is what should be the same in all members, as a text; where one has another, both log it.
 	Settings string
+	// Part is what this process does of the work whoever else is there: then it is no member, and only tells the others of
+	// itself. Zero for a process that divides the work with the members.
+	Part Part
+	// Others is called with all other processes between which and this one nobody divides the work: the members and those with
+	// a fixed part, where Part is given; else only the latter. It is called whenever they are others than before; nil for
+	// nobody who wants to know.
+	Others   func([]Other)
 	Log      *slog.Logger
 	Registry prometheus.Registerer // nil for none
 }
@@ -91,6 +98,8 @@ func NewMembers(cfg MembersConfig) (*Members, error) {
 		return nil, fmt.Errorf("%w: a membership needs a connection and a group", ErrConfig)
 	case cfg.Name == "" || len(cfg.Name) > maxMemberName:
 		return nil, fmt.Errorf("%w: the name of a member must have 1 to %d bytes, not %d", ErrConfig, maxMemberName, len(cfg.Name))
+	case cfg.Part != Part{} && !cfg.Part.valid():
+		return nil, fmt.Errorf("%w: there is no part %d of %d", ErrConfig, cfg.Part.Number, cfg.Part.Of)
 	case cfg.Lease < minLease || cfg.Lease > maxLease:
 		return nil, fmt.Errorf("%w: the lease of a member must be %v to %v, not %v", ErrConfig, minLease, maxLease, cfg.Lease)
 	}
@@ -117,13 +126,16 @@ func (m *Members) Ready() error {
 	return m.why
 }
 
+// fixed tells whether it is no member, but does a fixed part of the work.
+func (m *Members) fixed() bool    { return m.cfg.Part != Part{} }
 func (m *Members) bucket() string { return "K8S_" + m.cfg.Cluster + "_" + m.cfg.Group }
 func (m *Members) prefix() string { return "$KV." + m.bucket() + "." }
 
 // Run takes part until the context ends, and returns its error; any other is one that trying again can't cure. It calls
 // changed with all members, sorted by name and key, whenever they are others than before, and with none when this process
 // ceases to be one. since is up to when all of them who are gone were heard: now, where they have left in an orderly way; zero
-// where one of them was in the bucket and never heard. At the end the others are told.
+// where one of them was in the bucket and never heard. At the end the others are told. With a fixed part it never calls
+// changed.
 func (m *Members) Run(ctx context.Context, changed func(members []Member, since time.Time)) error {
 	conn, release, err := m.cfg.Conn.open(ctx, strings.ToLower(m.cfg.Group)+"-members")
 	if err != nil {
@@ -137,19 +149,21 @@ func (m *Members) Run(ctx context.Context, changed func(members []Member, since 
 		Members: m, conn: conn, changed: changed,
 		messages: make(chan *nats.Msg, membersPending), inbox: conn.nc.NewInbox(),
 		sent: map[uint64]announced{}, ensured: make(chan error, 1),
-		roll: newRoll(m.Self(), m.cfg.Lease),
+		roll: newRoll(m.Self(), m.cfg.Lease), others: others{},
 	}
 	for _, subject := range []string{s.inbox + ".*", m.prefix() + ">"} {
 		if _, err := conn.nc.ChanSubscribe(subject, s.messages); err != nil {
 			return fmt.Errorf("couldn't subscribe to %s: %w", subject, err)
 		}
 	}
-	keys, err := m.list(ctx, conn)
-	if err != nil {
-		return err
-	}
-	for _, key := range keys {
-		s.roll.candidate(key)
+	if !m.fixed() {
+		keys, err := m.list(ctx, conn)
+		if err != nil {
+			return err
+		}
+		for _, key := range keys {
+			s.roll.candidate(key)
+		}
 	}
 	err = s.loop(ctx)
 	s.leave(context.WithoutCancel(ctx))

@@ -18,6 +18,7 @@ type session struct {
 	*Members
 	conn     *Conn
 	roll     *roll
+	others   others
 	changed  func(members []Member, since time.Time)
 	messages chan *nats.Msg
 	inbox    string // confirmations come to <inbox>.<number of the announcement>
@@ -30,6 +31,7 @@ type session struct {
 	provenOn  uint64    // Conn.line of the last confirmation, where there was one
 	hold      time.Time // until then it doesn't tell that it is a member again
 	told      []Member  // what changed was last called with
+	othersDue time.Time // when cfg.Others is to be called; zero for not at all
 	warned    map[string]bool
 	trouble   error // the last reason why an announcement failed
 	troubleAt time.Time
@@ -80,6 +82,7 @@ func (s *session) loop(ctx context.Context) error {
 			s.due = now
 		}
 		s.tell(now)
+		s.tellOthers(now)
 		if !now.Before(s.speak()) {
 			s.announce(ctx)
 		}
@@ -98,8 +101,10 @@ func (s *session) speak() time.Time {
 // wake is when there is something to do.
 func (s *session) wake(now time.Time) time.Time {
 	t := s.speak()
-	if s.hold.After(now) && s.hold.Before(t) {
-		return s.hold
+	for _, other := range []time.Time{s.hold, s.othersDue} {
+		if other.After(now) && other.Before(t) {
+			t = other
+		}
 	}
 	return t
 }
@@ -121,10 +126,24 @@ func (s *session) take(m *nats.Msg) {
 	if key == s.key {
 		return
 	}
+	s.others.heard(key, a, s.fixed(), now)
+	if !s.fixed() && !s.enroll(key, a, now) {
+		return
+	}
+	alone := len(s.roll.peers) == 0 && !s.roll.sole && s.roll.joined
+	if a.Hello || alone {
+		if at := s.lastSent.Add(min(answerEvery, s.every())); at.Before(s.due) {
+			s.due = at
+		}
+	}
+}
+
+// enroll takes another process's announcement into the roll; false where there are too many.
+func (s *session) enroll(key string, a announcement, now time.Time) bool {
 	if _, ok := s.roll.heard(key, a, now); !ok {
 		s.metrics.skipped.WithLabelValues(skippedTooMany).Inc()
 		s.warn("too many", "there are too many members, the others are left out", "limit", maxMembers)
-		return
+		return false
 	}
 	if a.State == stateMember {
 		if a.Name == s.cfg.Name {
@@ -134,12 +153,7 @@ func (s *session) take(m *nats.Msg) {
 			s.warn("settings "+a.Name+a.Settings, "a member has other settings; the group works, but what is divided is done differently by each", "other", a.Name, "its settings", a.Settings, "these", s.cfg.Settings)
 		}
 	}
-	alone := len(s.roll.peers) == 0 && !s.roll.sole && s.roll.joined
-	if a.Hello || alone {
-		if at := s.lastSent.Add(min(answerEvery, s.every())); at.Before(s.due) {
-			s.due = at
-		}
-	}
+	return true
 }
 
 // answer handles what NATS answers to an announcement.
@@ -204,7 +218,10 @@ func (s *session) announce(ctx context.Context) {
 	// After a break of the line the others may not have been heard. Else they need not hurry: a greeting from everybody who
 	// was too slow would make all of them slower.
 	a := announcement{State: stateIdle, Hello: !s.proven || line != s.provenOn}
-	if s.roll.reachable {
+	switch {
+	case s.fixed():
+		a.State, a.Part, a.Parts = stateFixed, s.cfg.Part.Number, s.cfg.Part.Of
+	case s.roll.reachable:
 		a.State = stateMember
 	}
 	s.number++

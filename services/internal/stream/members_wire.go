@@ -16,6 +16,8 @@ type announcement struct {
 	Hello    bool   `json:"hello,omitempty"` // whoever hears it announces itself at once
 	LeaseMS  int64  `json:"leaseMilliseconds"`
 	Settings string `json:"settings,omitempty"`
+	Part     int    `json:"part,omitempty"` // of Parts, with stateFixed
+	Parts    int    `json:"parts,omitempty"`
 }
 
 // States of a process that announces itself.
@@ -23,6 +25,9 @@ const (
 	stateMember  = "member"
 	stateIdle    = "idle"    // it would like to be a member and has yet to see that it is heard
 	stateLeaving = "leaving" // it ends
+	// stateFixed is that of one that is no member: it does a part of the work whoever is there. Who doesn't know this state
+	// takes it for idle, as any that isn't known.
+	stateFixed = "fixed"
 )
 
 // Limits of what is taken from others, bytes.
@@ -49,6 +54,9 @@ func parseAnnouncement(data []byte) (a announcement, err error) {
 	if a.Version < 1 || a.State == "" || a.Name == "" || len(a.Name) > maxMemberName || len(a.Settings) > maxSettings {
 		return a, fmt.Errorf("%w: it lacks a version, a state or a name, or one of its texts is too long", errAnnouncement)
 	}
+	if a.State == stateFixed && !a.part().valid() {
+		return a, fmt.Errorf("%w: it does part %d of %d", errAnnouncement, a.Part, a.Parts)
+	}
 	return a, nil
 }
 
@@ -58,6 +66,14 @@ func (a announcement) json() []byte {
 		return nil // strings and numbers always can be written
 	}
 	return data
+}
+
+// part is the fixed part that is announced; zero where there is none.
+func (a announcement) part() Part {
+	if a.State != stateFixed {
+		return Part{}
+	}
+	return Part{Number: a.Part, Of: a.Parts}
 }
 
 // lease is how long the announcement is good for.

@@ -107,6 +107,12 @@ func NewUsagePublisher(cfg UsagePublisherConfig) (*UsagePublisher, error) {
 // waits is dropped, and counted. It never blocks. The payload must not be changed any more. Errors: ErrTooLarge,
 // ErrSubject, ErrClosed.
 func (p *UsagePublisher) Publish(subject string, payload []byte) error {
+	return p.PublishWhile(context.Background(), subject, payload)
+}
+
+// PublishWhile is Publish for a subject that is this writer's until the context ends. From then on the error is the context's,
+// and once Forget was called after that, nothing of the subject waits any more.
+func (p *UsagePublisher) PublishWhile(ctx context.Context, subject string, payload []byte) error {
 	prefix := p.prefix
 	if strings.HasPrefix(subject, p.reports) {
 		prefix = p.reports
@@ -119,6 +125,9 @@ func (p *UsagePublisher) Publish(subject string, payload []byte) error {
 	defer p.mu.Unlock()
 	if p.closed {
 		return ErrClosed
+	}
+	if err := ctx.Err(); err != nil { // under the lock, so that Forget comes before this or after what follows
+		return err
 	}
 	_, replaces := p.waiting[subject]
 	p.waiting[subject] = payload
@@ -166,6 +175,13 @@ func (p *UsagePublisher) Waiting() int {
 		}
 	}
 	return n
+}
+
+// Stuck tells whether something waits and the last attempt to store anything failed.
+func (p *UsagePublisher) Stuck() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.failures > 0 && len(p.waiting)+len(p.inFlight) > 0
 }
 
 // Close ends the writer; what still waits is dropped.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -12,16 +13,20 @@ import (
 )
 
 // LastUsage reads the newest sample of one node: what an ingester needs to compute its first rate. ErrNoMessage where
-// the node has none, or the stream does not exist.
+// the node has none, or the stream does not exist. While NATS is away it tries again until the context ends, and logs
+// nothing: thousands may wait at once.
 func LastUsage(ctx context.Context, c *Conn, cluster, node string) ([]byte, error) {
 	subject := schemas.UsageSubject{Cluster: cluster, Node: node}.String()
-	var data []byte
-	err := retry(ctx, c, "read the last usage of node "+node, func(ctx context.Context) error {
-		var err error
-		data, err = c.directLast(ctx, usageStream(cluster), subject)
-		return err
-	})
-	return data, err
+	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+		data, err := c.directLast(ctx, usageStream(cluster), subject)
+		switch {
+		case err == nil:
+			return data, nil
+		case ctx.Err() != nil || !again(err):
+			return nil, fmt.Errorf("couldn't read the last usage of node %s: %w", node, explain(err))
+		}
+		pause(ctx, wait, c.reconnected())
+	}
 }
 
 // AllLastUsage calls f with the newest sample of every node. data is valid only during the call. No error where the

@@ -8,11 +8,15 @@ import (
 // fewLines is up to how many lines of a family are compared each with each other, before they are looked up by their hash.
 const fewLines = 10
 
-// lines are those of one family of one object. Lines that are distinct by construction, such as those of each phase, count
-// as one: the first.
-type lines struct {
+// Lines are those of one family of one object, whose text is being written: where they are, so that none of them stays that
+// repeats another one's labels. Lines that go together, such as those of each phase, count as one: the first. The zero value
+// has none.
+//
+// Kubernetes' API takes objects that make one series twice: equal entries in a list, two owners of one name, two metrics
+// that differ in what no label tells. A scrape must not have it twice, even with one value.
+type Lines struct {
 	all   []line
-	head  int     // bytes that each of them begins with: the name and the identity
+	head  int     // bytes that each of them begins with, while repeated ones are looked for
 	slots []int32 // a hash table of lines: 1 + an index in all, or 0
 	seed  maphash.Seed
 }
@@ -20,30 +24,19 @@ type lines struct {
 // line is where in the text a line begins, and where its labels end.
 type line struct{ start, labels int }
 
-// labelsOf returns the labels that tell a line from the others.
-func (l *lines) labelsOf(line line, text []byte) []byte { return text[line.start+l.head : line.labels] }
+// Add takes a line that begins at start and whose labels end at the other offset.
+func (l *Lines) Add(start, labels int) { l.all = append(l.all, line{start, labels}) }
 
-// distinct tells whether no two lines have the same labels. It may say no where they are many.
-func (l *lines) distinct(text []byte) bool {
-	if len(l.all) > fewLines {
-		return false
-	}
-	for i, a := range l.all {
-		for _, b := range l.all[:i] {
-			if a.labels-a.start == b.labels-b.start && string(l.labelsOf(a, text)) == string(l.labelsOf(b, text)) {
-				return false
-			}
-		}
-	}
-	return true
-}
+// Clear forgets the lines, for another family.
+func (l *Lines) Clear() { l.all = l.all[:0] }
 
-// dropRepeated leaves the first of the lines that have the same labels, and tells how many others it dropped. The lines
-// are the end of the text.
-//
-// Kubernetes' API takes objects that make one series twice: equal entries in a list, two owners of one name, two metrics
-// that differ in what no label tells. A scrape must not have it twice, even with one value.
-func (l *lines) dropRepeated(text []byte) ([]byte, int) {
+// DropRepeated returns the text with the first of the lines that have the same labels, and how many others it left out. The
+// lines are the end of the text, and begin with the same head bytes: the name, and what else they have in common.
+func (l *Lines) DropRepeated(text []byte, head int) ([]byte, int) {
+	l.head = head
+	if len(l.all) < 2 || l.distinct(text) {
+		return text, 0
+	}
 	l.clearSlots()
 	kept, end, dropped := 0, l.all[0].start, 0
 	for i, line := range l.all {
@@ -66,8 +59,26 @@ func (l *lines) dropRepeated(text []byte) ([]byte, int) {
 	return text[:end], dropped
 }
 
+// labelsOf returns the labels that tell a line from the others.
+func (l *Lines) labelsOf(line line, text []byte) []byte { return text[line.start+l.head : line.labels] }
+
+// distinct tells whether no two lines have the same labels. It may say no where they are many.
+func (l *Lines) distinct(text []byte) bool {
+	if len(l.all) > fewLines {
+		return false
+	}
+	for i, a := range l.all {
+		for _, b := range l.all[:i] {
+			if a.labels-a.start == b.labels-b.start && string(l.labelsOf(a, text)) == string(l.labelsOf(b, text)) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
 // known tells whether one of the first kept lines has the same labels. If none has, the line takes a slot as number kept.
-func (l *lines) known(text []byte, kept int, line line) bool {
+func (l *Lines) known(text []byte, kept int, line line) bool {
 	labels := l.labelsOf(line, text)
 	mask := uint64(len(l.slots) - 1)
 	at := maphash.Bytes(l.seed, labels) & mask
@@ -81,7 +92,7 @@ func (l *lines) known(text []byte, kept int, line line) bool {
 }
 
 // clearSlots makes the slots empty, and at least twice as many as there are lines: a power of two.
-func (l *lines) clearSlots() {
+func (l *Lines) clearSlots() {
 	if l.slots == nil {
 		l.seed = maphash.MakeSeed()
 	}

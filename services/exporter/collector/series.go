@@ -15,7 +15,7 @@ type Series struct {
 	text     []byte // the lines of all families so far
 	family   string // the name of the family that is being written
 	identity []byte // the object's identity labels, rendered: namespace="a",pod="b"
-	lines    lines  // of the family that is being written
+	lines    Lines  // of the family that is being written
 
 	allowLabels, allowAnnotations *allowlist
 
@@ -29,24 +29,15 @@ type Series struct {
 // begin starts an object: what follows belongs to it.
 func (s *Series) begin() {
 	s.text, s.identity, s.skipped, s.err = s.text[:0], s.identity[:0], 0, nil
-	s.lines.all = s.lines.all[:0]
+	s.lines.Clear()
 }
 
 // finish ends the family that is being written: none of its lines repeats another one's labels then.
 func (s *Series) finish() {
-	if len(s.lines.all) > 1 {
-		s.dropRepeated()
-	}
-	s.lines.all = s.lines.all[:0]
-}
-
-func (s *Series) dropRepeated() {
-	s.lines.head = len(s.family) + len("{") + len(s.identity)
-	if !s.lines.distinct(s.text) {
-		var dropped int
-		s.text, dropped = s.lines.dropRepeated(s.text)
-		s.skipped += dropped
-	}
+	var dropped int
+	s.text, dropped = s.lines.DropRepeated(s.text, len(s.family)+len("{")+len(s.identity))
+	s.skipped += dropped
+	s.lines.Clear()
 }
 
 // Identify adds an identity label, which every series of the object carries.
@@ -155,7 +146,7 @@ func (s *Series) open() []byte {
 
 // close ends a line that may have the labels of one before it.
 func (s *Series) close(b []byte, value float64) {
-	s.lines.all = append(s.lines.all, line{len(s.text), len(b)})
+	s.lines.Add(len(s.text), len(b))
 	s.closeDistinct(b, value)
 }
 

@@ -1,9 +1,7 @@
 package customresource
 
 import (
-	"bytes"
 	"fmt"
-	"hash/maphash"
 	"slices"
 	"unsafe"
 
@@ -35,9 +33,7 @@ type renderer struct {
 	name    []byte
 	room    int // what is left of maxGathered; negative where it wasn't enough
 
-	lines   []span         // of the family that is being written, where it has several series
-	seen    map[uint64]int // hash of a line's labels -> index in lines
-	seed    maphash.Seed
+	lines   collector.Lines // of the family that is being written
 	skipped int
 	text    []byte
 	out     collector.Rendered
@@ -48,9 +44,6 @@ type series struct {
 	value    float64
 	from, to int
 }
-
-// span is a part of the text.
-type span struct{ from, to int }
 
 // errTooLarge is what an object is that makes more than it may.
 var errTooLarge = fmt.Errorf("it makes more than %d MiB of labels or %d MiB of text; check the paths of the configuration that copy maps", maxGathered>>20, maxText>>20)
@@ -68,21 +61,21 @@ func (r *renderer) take(n int) bool {
 // Render implements collector.Renderer.
 func (r *renderer) Render(object []byte) (*collector.Rendered, error) {
 	r.text, r.out.Ends, r.skipped = r.text[:0], r.out.Ends[:0], 0
+	r.lines.Clear() // an object that was too large has left its own
 	if err := r.tree.read(object); err != nil {
 		return nil, fmt.Errorf("couldn't read the object: %w", err)
 	}
 	for i := range r.program.families {
 		f := &r.program.families[i]
-		start := len(r.text)
 		for j := range f.metrics {
 			if err := r.metric(f, &f.metrics[j]); err != nil {
 				return nil, fmt.Errorf("couldn't write the series of %s: %w", f.describe.Name, err)
 			}
 		}
-		if len(r.lines) > 1 {
-			r.dropRepeated(start)
-		}
-		r.lines = r.lines[:0]
+		var dropped int
+		r.text, dropped = r.lines.DropRepeated(r.text, len(f.head))
+		r.skipped += dropped
+		r.lines.Clear()
 		r.out.Ends = append(r.out.Ends, len(r.text))
 	}
 	r.out.Text, r.out.Skipped = r.text, r.skipped
@@ -121,7 +114,7 @@ func (r *renderer) metric(f *merged, m *metric) error {
 		s := &r.series[i]
 		start := len(r.text)
 		r.text = appendLabels(append(r.text, f.head...), r.labels[:base], r.labels[s.from:s.to])
-		r.lines = append(r.lines, span{start, len(r.text)})
+		r.lines.Add(start, len(r.text))
 		r.text = append(r.text, ' ')
 		r.text = append(collector.AppendFloat(r.text, s.value), '\n')
 	}
@@ -157,31 +150,4 @@ func appendLabels(b []byte, base, own []label) []byte {
 		b = b[:len(b)-1]
 	}
 	return append(b, '}')
-}
-
-// dropRepeated leaves one line of each series of a family, the first, and counts the others. The family's text begins at
-// start.
-func (r *renderer) dropRepeated(start int) {
-	if r.seen == nil {
-		r.seen, r.seed = map[uint64]int{}, maphash.MakeSeed()
-	}
-	clear(r.seen)
-	kept := start
-	for i, line := range r.lines {
-		end := len(r.text)
-		if i+1 < len(r.lines) {
-			end = r.lines[i+1].from
-		}
-		labels := r.text[line.from:line.to]
-		hash := maphash.Bytes(r.seed, labels)
-		if first, again := r.seen[hash]; again && bytes.Equal(labels, r.text[r.lines[first].from:r.lines[first].to]) {
-			r.skipped++
-			continue
-		}
-		moved := copy(r.text[kept:], r.text[line.from:end])
-		r.lines[i] = span{kept, kept + line.to - line.from}
-		r.seen[hash] = i
-		kept += moved
-	}
-	r.text = r.text[:kept]
 }

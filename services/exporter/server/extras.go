@@ -28,7 +28,7 @@ type Extras struct {
 // AddFlags declares the flags that set e.
 func (e *Extras) AddFlags(fs *pflag.FlagSet) {
 	fs.BoolVar(&e.EventCounters, "event-counters", e.EventCounters, "Export counters that are folded from every event, so that what happens between two scrapes is counted: headwater_pod_container_terminations_total by namespace and reason, and completions of pods and Jobs.")
-	fs.DurationVar(&e.DeletedLinger, "deleted-linger", e.DeletedLinger, "How long the last series of a deleted object are still exported; headwater_deleted_object_timestamp_seconds names these objects.")
+	fs.DurationVar(&e.DeletedLinger, "deleted-linger", e.DeletedLinger, "How long the last series of a deleted object are still exported; headwater_deleted_object_timestamp_seconds names these objects. 0: not at all.")
 	fs.BoolVar(&e.Freshness, "freshness", e.Freshness, "Export how fresh the answer is: the newest event, the number of objects and the availability of each kind, and how far the streams were read.")
 }
 

@@ -101,7 +101,8 @@ func (s *Service) groups(current *edition, format exposition.Format, wanted func
 	return groups
 }
 
-// chosen says which resources a request wants.
+// chosen says which resources a request wants. As in kube-state-metrics, "resources=" is none of them, and a parameter that can't
+// be read ("resources=%zz") counts as not given.
 func chosen(r *http.Request) func(string) bool {
 	list := func(name string) (all []string) {
 		for _, value := range r.URL.Query()[name] {
@@ -113,7 +114,7 @@ func chosen(r *http.Request) func(string) bool {
 	}
 	only, never := list("resources"), list("exclude_resources")
 	return func(name string) bool {
-		return (len(only) == 0 || slices.Contains(only, name)) && !slices.Contains(never, name) // resources= names none
+		return (len(only) == 0 || slices.Contains(only, name)) && !slices.Contains(never, name)
 	}
 }
 

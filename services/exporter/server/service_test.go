@@ -183,6 +183,9 @@ func TestFiltersOfFlagsAndRequests(t *testing.T) {
 		"?resources=usage":                       "node_cpu_usage_seconds_total",
 		"?resources=widgets":                     "",
 		"?resources=pods&resources=usage":        "kube_pod_info node_cpu_usage_seconds_total",
+		"?resources=":                            "",
+		"?resources=%zz":                         "kube_node_info kube_pod_info node_cpu_usage_seconds_total", // as in kube-state-metrics
+		"?resources=%zz&exclude_resources=usage": "kube_node_info kube_pod_info",
 	} {
 		_, body := w.get("/metrics" + query)
 		var got []string

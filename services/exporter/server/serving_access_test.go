@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"net"
 	"net/http"
 	"path/filepath"
 	"strings"
@@ -36,7 +35,7 @@ func TestBothPortsAreBehindTLSAndTheFilter(t *testing.T) {
 		o.Web.TLSConfig, o.Web.AuthFilter, o.Web.Kubeconfig = p.config, true, kubeconfig
 	})
 	main := strings.TrimPrefix(w.base, "http://")
-	telemetry := freeAddress(t)
+	telemetry := testenv.Address(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() {
@@ -117,16 +116,6 @@ type standby struct{ *Service }
 
 // Run implements daemon.Service.
 func (standby) Run(ctx context.Context) error { <-ctx.Done(); return nil }
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	return listener.Addr().String()
-}
 
 func TestWrongWebOptionsEndTheExporterAtOnce(t *testing.T) {
 	options := NewOptions()

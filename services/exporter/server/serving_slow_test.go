@@ -19,7 +19,8 @@ import (
 	"github.com/headwater-metrics/headwater/services/internal/testenv"
 )
 
-const writeTimeout = 4 * time.Second
+// writeTimeout is longer than a busy machine takes for the answer to another client.
+const writeTimeout = 10 * time.Second
 
 // slowWorld has an answer that is longer than what sockets and HTTP/2 buffer.
 func slowWorld(t *testing.T, tls bool) (*world, *pki, string) {

@@ -12,7 +12,7 @@ import (
 
 // Options say where the configuration is. The zero Options have none.
 type Options struct {
-	Config              string // the configuration itself; it comes before ConfigFile
+	Config              string // the configuration itself; where it is given, ConfigFile is not read
 	ConfigFile          string // the name of its file
 	Only                bool   // export custom resources alone
 	ContinueWithoutFile bool   // a missing file is no error: there is no configuration until it appears
@@ -35,7 +35,7 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 // AddConfigFlags declares those flags of AddFlags that say where the configuration is: all that one needs who only asks for
 // the kinds.
 func (o *Options) AddConfigFlags(fs *pflag.FlagSet) {
-	fs.StringVar(&o.Config, FlagConfig, o.Config, "Configuration of custom resources, as YAML: which of their fields are exported. It comes before --"+FlagConfigFile+".")
+	fs.StringVar(&o.Config, FlagConfig, o.Config, "Configuration of custom resources, as YAML: which of their fields are exported. Where it is given, --"+FlagConfigFile+" is not read.")
 	fs.StringVar(&o.ConfigFile, FlagConfigFile, o.ConfigFile, "File with the configuration of custom resources. It is read again when it changes; one that can't be used changes nothing.")
 	fs.BoolVar(&o.ContinueWithoutFile, FlagContinueWithoutFile, o.ContinueWithoutFile, "Start without the file of --"+FlagConfigFile+" if it doesn't exist, and read it when it does.")
 }

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -291,6 +292,27 @@ func TestAnAPIServerThatAnswersNonsense(t *testing.T) {
 	}
 }
 
+// TestATokenThatNobodyHasIsReviewedOnce answers as kube-apiserver does, with an error in the review, which k8s.io/apiserver would
+// not remember.
+func TestATokenThatNobodyHasIsReviewedOnce(t *testing.T) {
+	g := newGate(t, patience)
+	var reviews atomic.Int64
+	g.api.bend(func(w http.ResponseWriter, _ *http.Request) {
+		reviews.Add(1)
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusCreated)
+		_, _ = w.Write([]byte(`{"apiVersion":"authentication.k8s.io/v1","kind":"TokenReview","status":{"error":"[invalid bearer token, token lookup failed]"}}`))
+	})
+	for range 5 {
+		if status, body := g.ask("GET", "/metrics", "Bearer nobody-has-this"); status != http.StatusUnauthorized {
+			t.Errorf("%d %s", status, body)
+		}
+	}
+	if n := reviews.Load(); n != 1 {
+		t.Errorf("%d reviews, want 1", n)
+	}
+}
+
 func TestAClientThatGoesAwayIsNobodysFault(t *testing.T) {
 	g := newGate(t, patience)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -307,7 +329,7 @@ func TestAClientThatGoesAwayIsNobodysFault(t *testing.T) {
 }
 
 func TestTheFilterOverTLS(t *testing.T) {
-	f, api := newFiles(t), newAPIServer(t)
+	f, api := newFolder(t), newAPIServer(t)
 	f.pair()
 	g := newGuard(t, Options{TLSConfig: f.write("web.yaml", withCertificate), AuthFilter: true, APIServer: api.URL, Kubeconfig: api.kubeconfig})
 	address := serve(t, g)

@@ -6,11 +6,13 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
+	"path/filepath"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/exporter-toolkit/web"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/headwater-metrics/headwater/services/internal/files"
 )
 
 // Config is what a Guard is made from.
@@ -77,9 +79,13 @@ func (g *Guard) Scheme() string {
 	return "http"
 }
 
-// read reads a web configuration that the toolkit has found to be good.
+// maxConfig bounds a web configuration, bytes.
+const maxConfig = 4 << 20
+
+// read reads a web configuration, less strictly than the toolkit does, and without ever waiting for it. Paths in it are
+// relative to its folder.
 func read(file string) (*web.Config, error) {
-	text, err := os.ReadFile(file)
+	text, err := files.Read(file, maxConfig)
 	if err != nil {
 		return nil, fmt.Errorf("couldn't read the web configuration: %w; check --tls-config", err)
 	}
@@ -87,5 +93,6 @@ func read(file string) (*web.Config, error) {
 	if err := yaml.Unmarshal(text, config); err != nil {
 		return nil, fmt.Errorf("couldn't read the web configuration %s: %w; check --tls-config", file, err)
 	}
+	config.TLSConfig.SetDirectory(filepath.Dir(file))
 	return config, nil
 }

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -53,7 +54,7 @@ func TestWithoutOptionsEveryoneIsLetThrough(t *testing.T) {
 }
 
 func TestTLS(t *testing.T) {
-	f := newFiles(t)
+	f := newFolder(t)
 	f.pair()
 	g := newGuard(t, Options{TLSConfig: f.write("web.yaml", withCertificate)})
 	address := serve(t, g)
@@ -80,7 +81,7 @@ func TestTLS(t *testing.T) {
 }
 
 func TestClientCertificates(t *testing.T) {
-	f := newFiles(t)
+	f := newFolder(t)
 	f.pair()
 	f.write("clients.crt", string(f.authority.PEM))
 	strangers, err := identity.NewAuthority("strangers")
@@ -129,7 +130,7 @@ func hashed(t testing.TB, password string) string {
 }
 
 func TestPasswords(t *testing.T) {
-	f := newFiles(t)
+	f := newFolder(t)
 	f.pair()
 	config := func(password string) string {
 		return f.write("web.yaml", withCertificate+fmt.Sprintf("basic_auth_users: {prometheus: %q}\nhttp_server_config: {headers: {X-Frame-Options: deny}}\n", hashed(t, password)))
@@ -172,7 +173,7 @@ func TestPasswords(t *testing.T) {
 }
 
 // served is the serial number of the certificate that a new connection gets.
-func served(f *files, address string) (string, error) {
+func served(f *folder, address string) (string, error) {
 	c, err := tls.Dial("tcp", address, &tls.Config{RootCAs: f.authority.Pool()})
 	if err != nil {
 		return "", err
@@ -182,7 +183,7 @@ func served(f *files, address string) (string, error) {
 }
 
 func TestACertificateIsReplacedWhileRunning(t *testing.T) {
-	f := newFiles(t)
+	f := newFolder(t)
 	first := serial(t, f.pair())
 	address := serve(t, newGuard(t, Options{TLSConfig: f.write("web.yaml", withCertificate)}))
 	kept := f.client(true)
@@ -231,7 +232,7 @@ func serialOf(state *tls.ConnectionState) string {
 }
 
 func TestAFileThatBecomesWrongLetsNobodyIn(t *testing.T) {
-	f := newFiles(t)
+	f := newFolder(t)
 	f.pair()
 	config := f.write("web.yaml", withCertificate)
 	g := newGuard(t, Options{TLSConfig: config})
@@ -260,9 +261,14 @@ func TestAFileThatBecomesWrongLetsNobodyIn(t *testing.T) {
 
 func TestWrongOptions(t *testing.T) {
 	t.Setenv("KUBERNETES_SERVICE_HOST", "")
-	f := newFiles(t)
+	f := newFolder(t)
 	f.pair()
 	f.write("empty.crt", "")
+	fifo := filepath.Join(f.dir, "fifo") // which nobody writes to
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	pipe := []string{fifo, "a named pipe", "--tls-config"}
 	api := newAPIServer(t)
 	for name, c := range map[string]struct {
 		options Options
@@ -278,6 +284,12 @@ func TestWrongOptions(t *testing.T) {
 		"cipher":            {Options{TLSConfig: f.write("g.yaml", "tls_server_config: {cert_file: server.crt, key_file: server.key, cipher_suites: [ROT13]}\n")}, []string{"ROT13"}},
 		"password and filter": {Options{TLSConfig: f.write("h.yaml", fmt.Sprintf("basic_auth_users: {me: %q}\n", hashed(t, "x"))), AuthFilter: true, Kubeconfig: api.kubeconfig},
 			[]string{"basic_auth_users", "--auth-filter"}},
+		"a named pipe":       {Options{TLSConfig: fifo}, pipe},
+		"pipe: certificate":  {Options{TLSConfig: f.write("i.yaml", "tls_server_config: {cert_file: fifo, key_file: server.key}\n")}, pipe},
+		"pipe: key":          {Options{TLSConfig: f.write("j.yaml", "tls_server_config: {cert_file: server.crt, key_file: fifo}\n")}, pipe},
+		"pipe: clients' CA":  {Options{TLSConfig: f.write("k.yaml", fmt.Sprintf("tls_server_config: {cert_file: server.crt, key_file: server.key, client_ca_file: %s}\n", fifo))}, pipe},
+		"pipe: kubeconfig":   {Options{AuthFilter: true, Kubeconfig: fifo}, []string{fifo, "a named pipe", "--kubeconfig"}},
+		"a folder":           {Options{TLSConfig: f.dir}, []string{"a folder", "--tls-config"}},
 		"no cluster":         {Options{AuthFilter: true}, []string{"--auth-filter", "--kubeconfig"}},
 		"no such kubeconfig": {Options{AuthFilter: true, Kubeconfig: "no-such-file"}, []string{"--auth-filter", `"no-such-file"`, "--kubeconfig"}},
 		"URL":                {Options{AuthFilter: true, APIServer: "://"}, []string{`"://"`}},

@@ -5,6 +5,8 @@ import (
 
 	"github.com/prometheus/exporter-toolkit/web"
 	"github.com/spf13/pflag"
+
+	"github.com/headwater-metrics/headwater/services/internal/files"
 )
 
 // Options are what the flags set. The zero value is plain HTTP for everyone.
@@ -34,12 +36,16 @@ func (o *Options) Validate() error {
 	if o.TLSConfig == "" {
 		return nil
 	}
-	if err := web.Validate(o.TLSConfig); err != nil {
-		return fmt.Errorf("couldn't use the web configuration %s: %w; check --tls-config", o.TLSConfig, err)
-	}
-	config, err := read(o.TLSConfig)
+	config, err := read(o.TLSConfig) // before the toolkit, which would wait for a named pipe
 	if err != nil {
 		return err
+	}
+	err = files.Check(config.TLSConfig.TLSCertPath, config.TLSConfig.TLSKeyPath, config.TLSConfig.ClientCAs)
+	if err == nil {
+		err = web.Validate(o.TLSConfig)
+	}
+	if err != nil {
+		return fmt.Errorf("couldn't use the web configuration %s: %w; check --tls-config", o.TLSConfig, err)
 	}
 	if o.AuthFilter && len(config.Users) > 0 {
 		return fmt.Errorf("the web configuration %s has basic_auth_users, and --auth-filter is given: a request has room for one kind of credentials; choose one of the two", o.TLSConfig)

@@ -134,24 +134,24 @@ func (a *apiServer) usual(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(review)
 }
 
-// files is a folder with what a web configuration names.
-type files struct {
+// folder has what a web configuration names.
+type folder struct {
 	testing.TB
 	dir       string
 	authority *identity.Authority
 }
 
-func newFiles(t testing.TB) *files {
+func newFolder(t testing.TB) *folder {
 	t.Helper()
 	authority, err := identity.NewAuthority("tests")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &files{TB: t, dir: t.TempDir(), authority: authority}
+	return &folder{TB: t, dir: t.TempDir(), authority: authority}
 }
 
 // write replaces a file at once, as a careful tool does, and returns its path.
-func (f *files) write(name, text string) string {
+func (f *folder) write(name, text string) string {
 	f.Helper()
 	path := filepath.Join(f.dir, name)
 	if err := errors.Join(os.WriteFile(path+".new", []byte(text), 0o600), os.Rename(path+".new", path)); err != nil {
@@ -161,7 +161,7 @@ func (f *files) write(name, text string) string {
 }
 
 // issue signs a certificate for 127.0.0.1.
-func (f *files) issue(by *identity.Authority, name string) identity.Pair {
+func (f *folder) issue(by *identity.Authority, name string) identity.Pair {
 	f.Helper()
 	pair, err := by.Issue(identity.Subject{CommonName: name, DNSNames: []string{name}, IPs: []net.IP{net.IPv4(127, 0, 0, 1)}})
 	if err != nil {
@@ -171,7 +171,7 @@ func (f *files) issue(by *identity.Authority, name string) identity.Pair {
 }
 
 // pair writes a new certificate and its key as server.crt and server.key.
-func (f *files) pair() identity.Pair {
+func (f *folder) pair() identity.Pair {
 	f.Helper()
 	pair := f.issue(f.authority, "server")
 	f.write("server.key", string(pair.KeyPEM))
@@ -181,7 +181,7 @@ func (f *files) pair() identity.Pair {
 
 // client makes a client that knows the authority, with certificates of its own or none. Each request has a connection of
 // its own unless keep.
-func (f *files) client(keep bool, own ...tls.Certificate) *http.Client {
+func (f *folder) client(keep bool, own ...tls.Certificate) *http.Client {
 	transport := &http.Transport{
 		TLSClientConfig: &tls.Config{RootCAs: f.authority.Pool(), Certificates: own}, DisableKeepAlives: !keep, ForceAttemptHTTP2: keep,
 	}

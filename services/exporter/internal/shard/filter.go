@@ -26,8 +26,8 @@ type Filter struct {
 func (f *Filter) AddFlags(fs *pflag.FlagSet) {
 	fs.IntVar(&f.Shard, "shard", f.Shard, "Number of this shard, from 0, where several exporters divide the objects by a hash of their UID, as kube-state-metrics does. A node's usage belongs to the shard of its name.")
 	fs.IntVar(&f.Total, "total-shards", max(f.Total, 1), "Number of shards; 1 for no division.")
-	fs.StringVar(&f.Node, "node", f.Node, "Export only the pods of this node, and its usage: for an exporter on each node. Takes --resources=pods.")
-	fs.BoolVar(&f.Unscheduled, "track-unscheduled-pods", f.Unscheduled, "Export only the pods that are bound to no node: what exporters with --node leave. Takes --resources=pods, and counts before --node.")
+	fs.StringVar(&f.Node, "node", f.Node, "Export only the pods of this node, and its usage: for an exporter on each node. Needs --resources=pods.")
+	fs.BoolVar(&f.Unscheduled, "track-unscheduled-pods", f.Unscheduled, "Export only the pods that are bound to no node: what exporters with --node leave. Needs --resources=pods; --node has no effect beside it.")
 }
 
 // Validate returns everything that is wrong with f beside the given --resources, joined.

@@ -31,14 +31,14 @@ run: build ## Run everything in one process on a simulated cluster (RUN_FLAGS="-
 .PHONY: test
 test: ## Unit and component tests, with the race detector.
 	cd schemas && $(GO) test -race ./...
-	cd services && $(GO) test -race -timeout 15m ./...
+	cd services && $(GO) test -race -timeout 20m ./...
 	cd services && GOWORK=off $(GO) build ./...
 
 .PHONY: e2e
 e2e: build ## Scenarios on a real control plane, kubectl and Prometheus (the first run builds them).
 	cd test && GOWORK=off $(GO) run ./cmd/pins
-	cd test && GOWORK=off $(GO) run ./cmd/pins metrics-server-e2e
-	cd test && GOWORK=off $(GO) test -count=1 -timeout 25m -v $$(GOWORK=off $(GO) list ./... | grep -vE '/(top)?parity$$')
+	cd test && GOWORK=off $(GO) run ./cmd/pins metrics-server-e2e vpa-recommender kubectl-1.37
+	cd test && GOWORK=off $(GO) test -count=1 -timeout 35m -v $$(GOWORK=off $(GO) list ./... | grep -vE '/(top)?parity$$')
 	$(MAKE) -j2 --output-sync=target parity-exporter parity-metricsapi PARITY_FLAGS=-short
 
 .PHONY: parity

@@ -20,7 +20,7 @@ import (
 
 // readyTimeout bounds each wait during the start of a cluster. It is long, because several may start at once on a small
 // machine.
-const readyTimeout = time.Minute
+const readyTimeout = 3 * time.Minute
 
 var getOptions = metav1.GetOptions{}
 

@@ -16,8 +16,8 @@ import (
 	"github.com/headwater-metrics/headwater/test/cluster"
 )
 
-// patience bounds every wait in these tests. Nothing takes nearly as long on an idle machine.
-const patience = 2 * time.Minute
+// patience bounds every wait in these tests. Nothing takes nearly as long, even on a busy machine.
+const patience = 5 * time.Minute
 
 const web = `
 apiVersion: apps/v1
@@ -77,7 +77,7 @@ func TestCluster(t *testing.T) {
 	if err := c.Apply(ctx, web); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.Kubectl(ctx, "rollout", "status", "deployment/web", "--timeout=60s"); err != nil {
+	if _, err := c.Kubectl(ctx, "rollout", "status", "deployment/web", "--timeout=5m"); err != nil {
 		t.Fatal(err)
 	}
 	server, err := c.StartMetricsServer(ctx, 10*time.Second)
@@ -354,7 +354,7 @@ spec:
 		}
 		return nil
 	})
-	if _, err := c.Kubectl(ctx, "delete", "pod", "bare", "--timeout=60s"); err != nil {
+	if _, err := c.Kubectl(ctx, "delete", "pod", "bare", "--timeout=5m"); err != nil {
 		t.Fatal(err)
 	}
 }

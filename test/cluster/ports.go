@@ -11,38 +11,60 @@ import (
 // Ports are taken from below the range from which operating systems pick ports for outgoing connections (32768 and up on
 // Linux). A port from that range, which is what listening on port 0 gives, may become some connection's local port
 // between the moment it is found free and the moment a program listens on it.
+//
+// Several of these processes may run at once, as go test runs packages side by side, so each claims blocks of ports for
+// itself: it listens on the first port of a block for as long as it lives.
 const (
 	firstPort = 20000
 	lastPort  = 31999
+	blockSize = 100
 )
 
 var (
-	// portsMu guards ports.
+	// portsMu guards what follows.
 	portsMu sync.Mutex
 
-	// ports holds what FreePort has handed out. A program may be between two runs, so its port is never free again.
-	ports = map[int]bool{}
+	// claims are the listeners that hold this process's blocks.
+	claims []net.Listener
+
+	// nextPort and endPort are what is left of the latest block. A port is given out once only: a program may be between
+	// two runs, so its port is never free again.
+	nextPort, endPort int
 )
 
-// FreePort returns a TCP port on which nothing listens on this machine and which this process has not handed out before.
+// FreePort returns a TCP port on which nothing listens on this machine, and which neither this process nor another that
+// uses this function has been given.
 func FreePort() (int, error) {
 	portsMu.Lock()
 	defer portsMu.Unlock()
-	const tries = 1000
-	for range tries {
-		port := firstPort + rand.IntN(lastPort-firstPort+1)
-		if ports[port] {
-			continue
+	for {
+		for ; nextPort < endPort; nextPort++ {
+			if listener, err := net.Listen("tcp", ":"+strconv.Itoa(nextPort)); err == nil {
+				listener.Close()
+				nextPort++
+				return nextPort - 1, nil
+			}
 		}
-		listener, err := net.Listen("tcp", ":"+strconv.Itoa(port))
+		if err := claim(); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// claim takes the next block, beginning anywhere, so that what others occupy is soon passed.
+func claim() error {
+	const blocks = (lastPort + 1 - firstPort) / blockSize
+	for _, block := range rand.Perm(blocks) {
+		first := firstPort + block*blockSize
+		listener, err := net.Listen("tcp", ":"+strconv.Itoa(first))
 		if err != nil {
 			continue
 		}
-		listener.Close()
-		ports[port] = true
-		return port, nil
+		claims = append(claims, listener)
+		nextPort, endPort = first+1, first+blockSize
+		return nil
 	}
-	return 0, fmt.Errorf("couldn't find a free port between %d and %d in %d tries: stop what occupies them", firstPort, lastPort, tries)
+	return fmt.Errorf("couldn't find free ports between %d and %d: stop what occupies them", firstPort, lastPort)
 }
 
 // freePorts fills each of the given variables with a free port.

@@ -31,10 +31,10 @@ type Spec struct {
 	// counts as ready when it has been started.
 	Ready func(context.Context) error
 
-	// ReadyTimeout bounds the wait for Ready. Default: one minute.
+	// ReadyTimeout bounds the wait for Ready. Default: three minutes, of which an idle machine needs seconds.
 	ReadyTimeout time.Duration
 
-	// Grace is how long Stop waits after SIGTERM before it kills. Default: ten seconds.
+	// Grace is how long Stop waits after SIGTERM before it kills. Default: a minute.
 	Grace time.Duration
 }
 
@@ -61,10 +61,10 @@ type run struct {
 // NewProcess describes a process that logs to a file in the folder. It is not started.
 func NewProcess(folder string, spec Spec) *Process {
 	if spec.ReadyTimeout == 0 {
-		spec.ReadyTimeout = time.Minute
+		spec.ReadyTimeout = 3 * time.Minute
 	}
 	if spec.Grace == 0 {
-		spec.Grace = 10 * time.Second
+		spec.Grace = time.Minute
 	}
 	return &Process{spec: spec, log: filepath.Join(folder, spec.Name+".log")}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -152,7 +153,7 @@ func TestChildrenDieWithTheirParent(t *testing.T) {
 	if err != nil || scanErr != nil {
 		t.Fatalf("the parent said %q", line)
 	}
-	err = Eventually(t.Context(), 10*time.Second, func() error {
+	err = Eventually(t.Context(), time.Minute, func() error {
 		if ended(child) {
 			return nil
 		}
@@ -187,7 +188,7 @@ func TestEventually(t *testing.T) {
 
 func TestFreePortsDiffer(t *testing.T) {
 	seen := map[int]bool{}
-	for range 100 {
+	for range 3 * blockSize {
 		port, err := FreePort()
 		if err != nil {
 			t.Fatal(err)
@@ -196,5 +197,39 @@ func TestFreePortsDiffer(t *testing.T) {
 			t.Fatalf("port %d was given twice", port)
 		}
 		seen[port] = true
+	}
+}
+
+// TestBlocksAreHeld looks whether another process would find this one's blocks taken.
+func TestBlocksAreHeld(t *testing.T) {
+	if _, err := FreePort(); err != nil {
+		t.Fatal(err)
+	}
+	portsMu.Lock()
+	defer portsMu.Unlock()
+	for _, claim := range claims {
+		first := claim.Addr().(*net.TCPAddr).Port
+		if (first-firstPort)%blockSize != 0 {
+			t.Errorf("port %d is held, which is not the first of a block", first)
+		}
+		if listener, err := net.Listen("tcp", ":"+strconv.Itoa(first)); err == nil {
+			listener.Close()
+			t.Errorf("nobody holds port %d", first)
+		}
+	}
+	if last := (nextPort - 1 - firstPort) / blockSize; len(claims) == 0 || last != (endPort-1-firstPort)/blockSize {
+		t.Errorf("ports are given up to %d, of a block that ends before %d", nextPort, endPort)
+	}
+}
+
+func TestListener(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	port := listener.Addr().(*net.TCPAddr).Port
+	if said := Listener(port); runtime.GOOS == "linux" && !strings.HasPrefix(said, fmt.Sprintf("process %d (", os.Getpid())) {
+		t.Errorf("port %d is said to be of %s", port, said)
 	}
 }

@@ -247,10 +247,13 @@ func TestAccess(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = prometheus.Stop() })
 	eventually(t, 30*time.Second, func() error { return prometheus.AllUp(t.Context()) })
-	samples, err := prometheus.Query(t.Context(), `count by (instance) ({__name__=~"kube_node_info|headwater_exporter_events_total"})`)
-	if err != nil || len(samples) != 6 {
-		t.Errorf("series of %v, %v; want them of 6 targets", samples, err)
-	}
+	eventually(t, 10*time.Second, func() error {
+		samples, err := prometheus.Query(t.Context(), `count by (instance) ({__name__=~"kube_node_info|headwater_exporter_events_total"})`)
+		if err == nil && len(samples) != 6 {
+			err = fmt.Errorf("series of %v; want them of 6 targets", samples)
+		}
+		return err
+	})
 
 	// Another certificate takes the place of the first, as cert-manager does it, and is served without a restart.
 	_, _, before := w.get(t, named, users.metrics)

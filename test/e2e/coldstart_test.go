@@ -62,6 +62,7 @@ func TestMetricsAPIHasNoColdStart(t *testing.T) {
 func TestExporterHasNoColdStart(t *testing.T) {
 	w := shared
 	w.steady(t, "cold-exporter")
+	w.settled(t)
 	w.silence(t)
 	before := seriesOf(fetch(t, w.metrics))
 	w.exporter.Kill()
@@ -102,6 +103,7 @@ func seriesOf(body string) map[string]bool {
 func TestIngestHasNoColdStart(t *testing.T) {
 	w := shared
 	w.steady(t, "cold-ingest")
+	w.settled(t)
 	w.ingest.Kill()
 	scrapes := w.Kubelets.Scrapes()
 	killed := time.Now()
@@ -132,6 +134,7 @@ func TestIngestHasNoColdStart(t *testing.T) {
 func TestNATSHasNoColdStart(t *testing.T) {
 	w := shared
 	w.steady(t, "cold-nats")
+	w.settled(t)
 	before := seriesOf(fetch(t, w.metrics))
 	w.nats.Kill()
 	killed := time.Now()

@@ -23,26 +23,36 @@ func manifest(t *testing.T, name string) string {
 	return string(text)
 }
 
-// TestManifestsOfTheUsageSide applies what deploy/kubernetes has: the API server takes it, answers both versions of the
-// Metrics API from metricsapi, gives v1beta1 to who doesn't choose, and the accounts may do what they need and no more.
-func TestManifestsOfTheUsageSide(t *testing.T) {
-	w := shared
-	w.apply(t, manifest(t, "rbac.yaml")+"---\n"+manifest(t, "service.yaml"))
-	// Here the server is a process of this machine and no pod.
+// ship applies the APIServices of deploy/kubernetes, for the time of a test, with a metricsapi that is a process of this machine
+// and no pod.
+func (w *world) ship(t *testing.T, port int) {
+	t.Helper()
 	const service = "name: headwater-metricsapi\n    port: 443"
 	services := manifest(t, "apiservice.yaml")
 	if strings.Count(services, service) != 2 {
 		t.Fatal("apiservice.yaml doesn't name the Service twice")
 	}
-	if err := w.Apply(t.Context(), strings.ReplaceAll(services, service, fmt.Sprintf("name: local-v1beta1-metrics-k8s-io\n    port: %d", w.metricsPort))); err != nil {
-		t.Fatal(err)
-	}
-
 	t.Cleanup(func() { // the world stays as the other tests know it
-		if out, err := w.Kubectl(context.Background(), "delete", "--wait=false", "--ignore-not-found", "apiservice/v1.metrics.k8s.io", "clusterrolebinding/manifests-debug"); err != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		if out, err := w.Kubectl(ctx, "delete", "--wait=false", "--ignore-not-found", "apiservice/v1.metrics.k8s.io"); err != nil {
 			t.Errorf("%v: %s", err, out)
 		}
+		if err := w.RegisterAPIService(ctx, apiName, w.metricsPort); err != nil {
+			t.Error(err)
+		}
 	})
+	if err := w.Apply(t.Context(), strings.ReplaceAll(services, service, fmt.Sprintf("name: local-v1beta1-metrics-k8s-io\n    port: %d", port))); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestManifestsOfTheUsageSide applies what deploy/kubernetes has: the API server takes it, answers both versions of the
+// Metrics API from metricsapi, gives v1beta1 to who doesn't choose, and the accounts may do what they need and no more.
+func TestManifestsOfTheUsageSide(t *testing.T) {
+	w := shared
+	w.apply(t, manifest(t, "rbac.yaml")+"---\n"+manifest(t, "service.yaml"))
+	w.ship(t, w.metricsPort)
 
 	raw := func(path string, into any) error {
 		text, err := w.Kubectl(t.Context(), "get", "--raw", path)

@@ -87,9 +87,10 @@ func (o *own) stateProcess(name string, args ...string) (p *cluster.Process, tel
 	return p, telemetry
 }
 
-func (o *own) ingestProcess(name string) (p *cluster.Process, telemetry string) {
-	p = o.process(name, binary("ingest"), o.common(&telemetry, "--kubeconfig="+o.Kubeconfig, "--kubelet-certificate-authority="+o.CertificateAuthority(),
-		"--kubelet-use-node-status-port", "--kubelet-preferred-address-types=InternalIP", "--metric-resolution=1s")...)
+func (o *own) ingestProcess(name string, args ...string) (p *cluster.Process, telemetry string) {
+	args = append([]string{"--kubeconfig=" + o.Kubeconfig, "--kubelet-certificate-authority=" + o.CertificateAuthority(),
+		"--kubelet-use-node-status-port", "--kubelet-preferred-address-types=InternalIP", "--metric-resolution=1s"}, args...)
+	p = o.process(name, binary("ingest"), o.common(&telemetry, args...)...)
 	return p, telemetry
 }
 

@@ -51,9 +51,7 @@ func TestPrometheus(t *testing.T) {
 		}
 		return nil
 	})
-	if err := prometheus.AllUp(t.Context()); err != nil {
-		t.Errorf("after the queries: %v", err)
-	}
+	eventually(t, 10*time.Second, func() error { return prometheus.AllUp(t.Context()) }) // after the queries, too
 	// Series that Prometheus had to drop or could not parse would be missing here.
 	samples, err := prometheus.Query(t.Context(), `scrape_samples_scraped{job="kube-state-metrics"}`)
 	if err != nil || len(samples) != 1 {

@@ -15,6 +15,8 @@ import (
 
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+
+	"github.com/headwater-metrics/headwater/test/internal/stall"
 )
 
 // gatekeeper is what the kubelets want to see of the ingester under test.
@@ -66,6 +68,7 @@ func certificates(t *testing.T, _ *usageWorld) {
 
 	onlooker := lookOn(t, ns, ask, func(items []podMetrics) error { return w.truthIn(ns, items) })
 	onlooker.sinceNow()
+	looking := time.Now()
 	stop := watch(t, func() error {
 		out, err := w.Kubectl(context.Background(), "top", "pod", "-n", ns)
 		if err == nil && len(rows(out)) != 6 {
@@ -103,7 +106,7 @@ func certificates(t *testing.T, _ *usageWorld) {
 	swap(`what="token"`, `result="changed"`, second, func() { write(t, token, second.token+"\n") })
 	third := gatekeeper{second.token, ns + "-second"}
 	swap(`what="tls"`, `result="changed"`, third, func() { o.clientCertificate(certificate, third.user) })
-	if age := onlooker.age(); age > 4*resolution+slack {
+	if age := onlooker.age(); age > 4*resolution+slack+stall.Since(looking) {
 		t.Errorf("meanwhile samples got %v old", age)
 	}
 	good := read(t, token)
@@ -186,11 +189,12 @@ func (o *own) clientCertificate(base, user string) {
 	if err != nil {
 		o.t.Fatal(err)
 	}
-	for file, content := range map[string][]byte{
-		base + ".key": config.AuthInfos[user].ClientKeyData, base + ".crt": config.AuthInfos[user].ClientCertificateData,
-	} {
-		write(o.t, file+".new", string(content))
-		if err := os.Rename(file+".new", file); err != nil {
+	for _, file := range []struct {
+		path    string
+		content []byte
+	}{{base + ".key", config.AuthInfos[user].ClientKeyData}, {base + ".crt", config.AuthInfos[user].ClientCertificateData}} {
+		write(o.t, file.path+".new", string(file.content))
+		if err := os.Rename(file.path+".new", file.path); err != nil {
 			o.t.Fatal(err)
 		}
 	}

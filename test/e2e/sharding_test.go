@@ -86,8 +86,9 @@ func TestAutoSharding(t *testing.T) {
 	eventually(t, 30*time.Second, func() error { return together(everything, w.metrics, a.metrics, b.metrics, c.metrics) })
 	three := states(a, b, c)
 	for i, s := range three {
-		if pods, configMaps := count(s, "kube_pod_info"), count(s, "kube_configmap_info"); pods+configMaps == 0 {
-			t.Errorf("shard %d has nothing: %d series", i, len(s))
+		// Each of some 70 objects of the namespace has a UID that makes it this shard's in one of three cases.
+		if len(s) == 0 {
+			t.Errorf("shard %d has nothing", i)
 		}
 	}
 	shards(a, 0, 3)

@@ -155,9 +155,7 @@ func (o *own) exportsSummary(ns string) {
 	} {
 		eventually(t, 40*time.Second, func() error { return hasRows(t.Context(), prometheus, query, want.rows, want.value) })
 	}
-	if err := prometheus.AllUp(t.Context()); err != nil {
-		t.Error(err)
-	}
+	eventually(t, 10*time.Second, func() error { return prometheus.AllUp(t.Context()) })
 }
 
 // hasRows compares the answer to a query: each row with the value, but for what Prometheus extrapolates.

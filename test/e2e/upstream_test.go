@@ -94,7 +94,7 @@ func TestUpstreamSuite(t *testing.T) {
 		// The suite waits for ever if it can't have the port.
 		listener, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(upstreamPort))
 		if err != nil {
-			return fmt.Errorf("the suite needs port %d of this machine, stop what uses it: %w", upstreamPort, err)
+			return fmt.Errorf("the suite needs port %d of this machine, stop what uses it, %s: %w", upstreamPort, cluster.Listener(upstreamPort), err)
 		}
 		return listener.Close()
 	})

@@ -133,7 +133,7 @@ func TestCustom(t *testing.T) {
 		t.Helper()
 		// A definition is a moment ahead of its API.
 		var out string
-		err := cluster.Eventually(t.Context(), 20*time.Second, func() (err error) {
+		err := cluster.Eventually(t.Context(), spare, func() (err error) {
 			out, err = w.KubectlInput(t.Context(), strings.NewReader(manifest), "create", "-f", "-")
 			if err != nil && strings.Contains(err.Error(), "AlreadyExists") {
 				err = nil
@@ -206,7 +206,7 @@ func TestCustom(t *testing.T) {
 		do(t, "patch", "crd", "foos.example.com", "--type=json", "-p", `[{"op":"replace","path":"/spec/versions/1/served","value":false}]`)
 	}, want{"texts", `customresource_version="v1beta1"`, false}, want{"groups", `customresource_version="v1beta1"`, false})
 	step("a definition goes", false, func(t *testing.T) {
-		do(t, "delete", "crd", "foos.example.com", "--timeout=60s")
+		do(t, "delete", "crd", "foos.example.com", "--timeout=5m")
 	}, want{"gauges", `customresource_kind="Foo"`, false}, want{"texts", `customresource_kind="Foo"`, false}, want{"groups", `customresource_version="v2"`, false},
 		want{"custom-shard-0", `customresource_version="v2"`, false}, want{"custom-shard-1", `customresource_version="v2"`, false})
 	step("a definition comes back", true, func(t *testing.T) {
@@ -214,7 +214,7 @@ func TestCustom(t *testing.T) {
 		create(t, foo("web", 5, fooStatus))
 	})
 	step("all go", false, func(t *testing.T) {
-		do(t, "delete", "crd", "foos.example.com", "bars.example.com", "foos.other.example.org", "--timeout=60s")
+		do(t, "delete", "crd", "foos.example.com", "bars.example.com", "foos.other.example.org", "--timeout=5m")
 	}, want{"gauges", "customresource", false}, want{"texts", `bar_size`, false}, want{"groups", "customresource", false})
 }
 

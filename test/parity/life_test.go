@@ -246,7 +246,7 @@ func (w *world) drop(ctx context.Context, o object) error {
 // gone waits until an object is.
 func (w *world) gone(t *testing.T, o object) {
 	t.Helper()
-	if err := cluster.Eventually(t.Context(), time.Minute, func() error {
+	if err := cluster.Eventually(t.Context(), spare, func() error {
 		_, err := w.of(o.GroupVersionResource, o.GetNamespace()).Get(t.Context(), o.GetName(), metav1.GetOptions{})
 		if apierrors.IsNotFound(err) {
 			return nil

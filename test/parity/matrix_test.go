@@ -212,7 +212,7 @@ func TestQueries(t *testing.T) {
 	w.caughtUp(t)
 	for _, query := range []string{
 		"?resources=pods", "?resources=pods,nodes", "?exclude_resources=pods,configmaps", "?resources=pods,nodes&exclude_resources=nodes",
-		"?resources=pods&resources=nodes", "?resources=pods,%20nodes", "?exclude_resources=", "?resources=,pods",
+		"?resources=pods&resources=nodes", "?resources=pods,%20nodes", "?exclude_resources=", "?resources=,pods", "?resources=%zz",
 	} {
 		got := w.whole.agree(t, query)
 		t.Logf("%s: %d series of %d families", query, len(got.Series), len(families(got)))

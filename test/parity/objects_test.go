@@ -130,7 +130,7 @@ func (a api) create(ctx context.Context, o object) error {
 	c := o.DeepCopy()
 	unstructured.RemoveNestedField(c.Object, "status")
 	var refused error
-	err := cluster.Eventually(ctx, 20*time.Second, func() error {
+	err := cluster.Eventually(ctx, spare, func() error {
 		_, err := a.of(o.GroupVersionResource, o.GetNamespace()).Create(ctx, c, metav1.CreateOptions{})
 		if o.Resource == "namespaces" && apierrors.IsAlreadyExists(err) {
 			return nil

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/headwater-metrics/headwater/test/cluster"
 )
@@ -20,7 +19,7 @@ func TestControllers(t *testing.T) {
 		if err := w.make(t.Context(), busy); err != nil {
 			t.Fatal(err)
 		}
-		if err := cluster.Eventually(t.Context(), time.Minute, func() error {
+		if err := cluster.Eventually(t.Context(), spare, func() error {
 			out, err := w.Kubectl(t.Context(), "-n", "busy", "get", "pods", "-o", "name")
 			if pods := strings.Count(out, "\n"); err == nil && pods < 17 {
 				err = fmt.Errorf("the controllers made %d pods of 17", pods)
@@ -43,7 +42,7 @@ func TestControllers(t *testing.T) {
 		}
 	})
 	w.step(t, "the end of it", func(t *testing.T) {
-		if _, err := w.Kubectl(t.Context(), "delete", "namespace", "busy", "--timeout=90s"); err != nil {
+		if _, err := w.Kubectl(t.Context(), "delete", "namespace", "busy", "--timeout=5m"); err != nil {
 			t.Error(err)
 		}
 	})

@@ -4,11 +4,13 @@ import (
 	"bufio"
 	"compress/gzip"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/headwater-metrics/headwater/test/cluster"
 	"github.com/headwater-metrics/headwater/test/internal/promtext"
 )
 
@@ -25,8 +27,14 @@ func TestComparisonCanFail(t *testing.T) {
 		{name: "other-shard", resources: some, flags: []string{"--total-shards=2"}, ours: []string{"--shard=0"}, peers: []string{"--shard=1"}},
 	})
 	for i, want := range []string{"missing: kube_pod_info{", "surplus: kube_pod_info{", "surplus: kube_"} {
-		if _, err := pairs[i].compare(t.Context(), ""); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: the comparison says %v, want %q", pairs[i].name, err, want)
+		// kube-state-metrics answers a moment before it knows anything.
+		if err := cluster.Eventually(t.Context(), spare, func() error {
+			if _, err := pairs[i].compare(t.Context(), ""); err == nil || !strings.Contains(err.Error(), want) {
+				return fmt.Errorf("the comparison says %v, want %q", err, want)
+			}
+			return nil
+		}); err != nil {
+			t.Errorf("%s: %v", pairs[i].name, err)
 		}
 	}
 	// The same with what the oracle tells in the older release's place.

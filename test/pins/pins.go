@@ -11,7 +11,9 @@
 // version and platform. An executable at its path is therefore right by definition, and looking for it is all that a
 // second run does. Programs that share a release share a module, because then they share their compiled packages.
 // Programs of different releases have modules of their own, because minimal version selection would otherwise lift one
-// release onto the libraries of another, and what is tested would be neither.
+// release onto the libraries of another, and what is tested would be neither. The recommender of the vertical pod autoscaler
+// is with metrics-server all the same: it is of a release that lifts none of metrics-server's libraries, and whose own are
+// lifted by a patch of Kubernetes at most.
 package pins
 
 import (
@@ -47,8 +49,10 @@ var Programs = []Program{
 	{Name: "kube-apiserver", Module: "kubernetes", Package: "k8s.io/kubernetes/cmd/kube-apiserver"},
 	{Name: "kube-controller-manager", Module: "kubernetes", Package: "k8s.io/kubernetes/cmd/kube-controller-manager"},
 	{Name: "kubectl", Module: "kubernetes", Package: "k8s.io/kubernetes/cmd/kubectl"},
+	{Name: "kubectl-1.37", Module: "kubectl-1.37", Package: "./kubectl", Optional: true},
 	{Name: "metrics-server", Module: "metrics-server", Package: "sigs.k8s.io/metrics-server/cmd/metrics-server"},
 	{Name: "metrics-server-e2e", Module: "metrics-server", Package: "sigs.k8s.io/metrics-server/test", Optional: true, Test: true},
+	{Name: "vpa-recommender", Module: "metrics-server", Package: "k8s.io/autoscaler/vertical-pod-autoscaler/pkg/recommender", Release: "k8s.io/autoscaler/vertical-pod-autoscaler", Optional: true},
 	{Name: "prometheus", Module: "prometheus", Package: "github.com/prometheus/prometheus/cmd/prometheus"},
 	{Name: "promtool", Module: "prometheus", Package: "github.com/prometheus/prometheus/cmd/promtool"},
 	{Name: "openmetrics", Module: "prometheus", Package: "./openmetrics"},
@@ -113,7 +117,8 @@ type release struct {
 // releases describes the pin modules by folder.
 var releases = map[string]release{
 	"kubernetes":     {path: "k8s.io/kubernetes", stamps: kubernetesStamps},
-	"metrics-server": {path: "sigs.k8s.io/metrics-server", stamps: kubernetesStamps},
+	"kubectl-1.37":   {path: "k8s.io/kubectl", stamps: stagingStamps},
+	"metrics-server": {path: "sigs.k8s.io/metrics-server", stamps: clientGoStamps},
 
 	// Prometheus compiles without its web interface, which needs npm, and without service discovery for clouds, which
 	// would be most of its build; discovery by file, by HTTP and static targets remain.
@@ -138,7 +143,7 @@ func kubernetesStamps(version string) []string {
 	major, rest, _ := strings.Cut(strings.TrimPrefix(version, "v"), ".")
 	minor, _, _ := strings.Cut(rest, ".")
 	var stamps []string
-	for _, pkg := range []string{"k8s.io/component-base/version", "k8s.io/client-go/pkg/version"} {
+	for _, pkg := range []string{"k8s.io/component-base/version", clientGoVersion} {
 		stamps = append(stamps,
 			pkg+".gitVersion="+version,
 			pkg+".gitMajor="+major,
@@ -147,6 +152,19 @@ func kubernetesStamps(version string) []string {
 		)
 	}
 	return stamps
+}
+
+// stagingStamps are kubernetesStamps of a release of which there are only the staging modules: v0.37.2 is of v1.37.2.
+func stagingStamps(version string) []string {
+	return kubernetesStamps("v1" + strings.TrimPrefix(version, "v0"))
+}
+
+const clientGoVersion = "k8s.io/client-go/pkg/version"
+
+// clientGoStamps sets the version as metrics-server's release does: not that of component-base, which would be taken for the
+// version of Kubernetes by which feature gates have their defaults.
+func clientGoStamps(version string) []string {
+	return []string{clientGoVersion + ".gitVersion=" + version}
 }
 
 // prometheusStamps undoes the way in which Prometheus numbers its Go module: v0.315.0 is release 3.15.0.

@@ -103,6 +103,12 @@ func TestStamps(t *testing.T) {
 	if got := kubernetesStamps("v1.36.3"); !slices.Contains(got, "k8s.io/component-base/version.gitMinor=36") {
 		t.Errorf("the minor version isn't in %v", got)
 	}
+	if got := stagingStamps("v0.37.2"); !slices.Equal(got, kubernetesStamps("v1.37.2")) {
+		t.Errorf("kubectl v0.37.2 is stamped %v", got)
+	}
+	if got := clientGoStamps("v0.9.0"); !slices.Equal(got, []string{"k8s.io/client-go/pkg/version.gitVersion=v0.9.0"}) {
+		t.Errorf("metrics-server: %v", got)
+	}
 	if got := prometheusStamps("v0.315.0"); got[0] != "github.com/prometheus/common/version.Version=3.15.0" {
 		t.Errorf("Prometheus v0.315.0 is stamped %v", got)
 	}

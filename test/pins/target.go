@@ -1,11 +1,13 @@
 package pins
 
 import (
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -138,6 +140,30 @@ func (t *target) hash() (string, error) {
 		h.Write(content)
 	}
 	return fmt.Sprintf("%x", h.Sum(nil))[:12], nil
+}
+
+// Source returns the folder with the sources of the release that has the named program, in the Go module cache: its manifests
+// are there.
+func Source(ctx context.Context, name string) (string, error) {
+	programs, err := find([]string{name})
+	if err != nil {
+		return "", err
+	}
+	t, err := resolve(programs[0].Module)
+	if err != nil {
+		return "", err
+	}
+	module := programs[0].Release
+	if module == "" {
+		module = releases[programs[0].Module].path
+	}
+	cmd := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", module)
+	cmd.Dir, cmd.Env = t.source, append(os.Environ(), "GOWORK=off", "PWD="+t.source)
+	dir, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("couldn't find the sources of %s, build it first: %w", name, err)
+	}
+	return strings.TrimSpace(string(dir)), nil
 }
 
 // path returns where the program's executable is, or will be.

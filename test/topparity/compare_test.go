@@ -182,6 +182,8 @@ func (d *differences) judge(e expectation, ours, theirs, before, now string) err
 		right = theirs == "" && i.Timestamp == now
 	case "recreated", "foreign", "impossible", "year-one", "distant-clock":
 		right = theirs != "" && ours == ""
+	case "new-node":
+		right = theirs == "" && ours != ""
 	case "unlabelled":
 		right = theirs != "" && ours == before
 	case "unlabelled-gap", "tie":

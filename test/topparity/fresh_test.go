@@ -34,7 +34,7 @@ func infants(node string, now int64) []*pod {
 // the right age are measured from their start, at their first scrape and at every later one while they have that age.
 func (w *world) fresh(t *testing.T) {
 	ctx := t.Context()
-	peer, err := w.StartMetricsServer(ctx, rarely, "--kubeconfig="+w.kubeconfigs[rarelyTheir], "--kubelet-request-timeout=6s", wanted)
+	peer, err := w.StartMetricsServer(ctx, rarely, "--kubeconfig="+w.kubeconfigs[rarelyTheir], timeout(rarely), wanted)
 	if err != nil {
 		t.Error(err)
 		return
@@ -55,7 +55,7 @@ func (w *world) fresh(t *testing.T) {
 		return
 	}
 	// No container may be older than its pod.
-	if err := cluster.Eventually(ctx, time.Minute, func() error {
+	if err := cluster.Eventually(ctx, 3*time.Minute, func() error {
 		if age := time.Since(w.started); age < 25*time.Second {
 			return fmt.Errorf("the pods are %v old", age)
 		}

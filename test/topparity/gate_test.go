@@ -28,11 +28,12 @@ type gate struct {
 	given   map[string]map[string]int // client -> node -> the last round it got
 	last    map[string]time.Time      // when each client came last
 	extra   []string                  // requests that a script doesn't foresee
+	parting map[string]bool           // nodes that somebody may stop waiting for, because the Node goes
 	their   string                    // the client that comes to all nodes at once
 }
 
 func newGate(our, their string) *gate {
-	g := &gate{next: make(chan struct{}), open: true, given: map[string]map[string]int{our: {}, their: {}}, last: map[string]time.Time{}, their: their}
+	g := &gate{next: make(chan struct{}), open: true, given: map[string]map[string]int{our: {}, their: {}}, last: map[string]time.Time{}, parting: map[string]bool{}, their: their}
 	return g
 }
 
@@ -80,12 +81,21 @@ func (g *gate) take(client, node string, r *http.Request) cluster.Fault {
 		}
 		g.mu.Lock()
 		if r.Context().Err() != nil {
-			g.extra = append(g.extra, fmt.Sprintf("%s gave up waiting for round %d at %s", client, g.round+1, node))
+			if !g.parting[node] {
+				g.extra = append(g.extra, fmt.Sprintf("%s gave up waiting for round %d at %s", client, g.round+1, node))
+			}
 			return nil
 		}
 	}
 	given[node] = g.round
 	return g.answers[node]
+}
+
+// parts says that a Node is about to be deleted: who waits for its next reading may give up.
+func (g *gate) parts(node string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.parting[node] = true
 }
 
 // step begins the next round.

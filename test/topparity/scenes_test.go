@@ -20,6 +20,8 @@ const (
 	elsewhere         // has its metrics at another path
 	unselected        // isn't wanted by --node-selector
 	broken            // tells what can't be
+	remade            // its Node goes, and another of its name comes before it is scraped again
+	replaced          // the same, and a round lies between
 	nodes
 )
 
@@ -39,8 +41,10 @@ var nodeScripts = [nodes]struct{ answers, own, differs, itself, away string }{
 	deleted:   {away: "5-99 deleted", differs: "5-6 kept, 7 kept?", itself: "5-99 agree"},
 	elsewhere: {answers: "1-99 elsewhere"},
 	// Where a kubelet tells what it can't, the peer takes nothing or everything.
-	broken: {answers: "7 no-container", differs: "3 kept, 4 resumed, 7 unlabelled, 8 unlabelled-gap"},
-	random: {},
+	broken:   {answers: "7 no-container", differs: "3 kept, 4 resumed, 7 unlabelled, 8 unlabelled-gap"},
+	random:   {},
+	remade:   {},
+	replaced: {away: "5 deleted", differs: "5 kept, 6 resumed", itself: "5 agree"},
 }
 
 // scenes are the pods of the first nodes: the name says what happens, and each script is that of a container.

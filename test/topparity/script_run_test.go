@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"sync"
 	"testing"
@@ -57,7 +58,7 @@ func TestTop(t *testing.T) {
 // begin waits for a moment at which metrics-server has just been round, so that a whole round fits in before it comes again.
 func begin(t *testing.T, g *gate, nodes []string) error {
 	t.Helper()
-	return cluster.Eventually(t.Context(), time.Minute, func() error {
+	return cluster.Eventually(t.Context(), 3*time.Minute, func() error {
 		quiet, all := g.asked(nodes)
 		if !all {
 			return errors.New("not all nodes were asked yet by both")
@@ -79,12 +80,12 @@ func (w *world) play(t *testing.T, round int) {
 	}
 	begin := time.Now()
 	w.gate.step(faults)
-	if err := cluster.Eventually(t.Context(), 30*time.Second, func() error { return w.gate.taken(w.asked(round)) }); err != nil {
+	if err := cluster.Eventually(t.Context(), time.Minute, func() error { return w.gate.taken(w.asked(round)) }); err != nil {
 		t.Fatal(err)
 	}
 	taken := time.Now()
 	// Their slowest node decides when theirs are stored; only then is it fair to ask.
-	if err := cluster.Eventually(t.Context(), 15*time.Second, func() error { return w.current(t.Context(), w.their, round) }); err != nil {
+	if err := cluster.Eventually(t.Context(), 30*time.Second, func() error { return w.current(t.Context(), w.their, round) }); err != nil {
 		t.Fatalf("round %d: theirs: %v", round, err)
 	}
 	stored := time.Now()
@@ -217,13 +218,31 @@ func (w *world) change(t *testing.T, round int) {
 			}
 			return nil
 		})
-		fail(w.Client.CoreV1().Nodes().Delete(ctx, w.nodes[deleted].name, gone))
-		w.meanwhile(t, "both have no deleted node", map[string]string{"pods " + home + "/" + recreated: "recreated"}, absent("nodes "+w.nodes[deleted].name))
+		w.deleteNode(t, deleted)
+		w.again = w.deleteNode(t, replaced)
+		w.deleteNode(t, remade)()
+		differs := map[string]string{"pods " + home + "/" + recreated: "recreated", "nodes " + w.nodes[remade].name: "recreated"}
+		w.meanwhile(t, "both have no deleted nodes", differs, absent("nodes "+w.nodes[deleted].name, "nodes "+w.nodes[replaced].name))
+		w.meanwhile(t, "theirs has the old usage under the new Node's labels, ours nothing", differs, func(got answers) error {
+			key := "nodes " + w.nodes[remade].name
+			if want := strings.Replace(w.before.theirs[key], `"labels":{`, `"labels":{"generation":"two",`, 1); got.theirs[key] != want {
+				return fmt.Errorf("theirs has %s", or(got.theirs[key], "nothing"))
+			}
+			return nil
+		})
 	case 6:
+		w.again()
+		differs := map[string]string{"nodes " + w.nodes[replaced].name: "new-node"}
+		w.meanwhile(t, "ours tells of the Node that came after a round", differs, func(got answers) error {
+			if key := "nodes " + w.nodes[replaced].name; !strings.Contains(got.ours[key], `"generation":"two"`) {
+				return fmt.Errorf("ours has %s", or(got.ours[key], "nothing"))
+			}
+			return nil
+		})
 		addresses(corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: "127.0.0.1"})
 		fail(pods.Delete(ctx, removed, gone))
 		fail(w.Kubelets.Complete(ctx, home, completed, 0))
-		w.meanwhile(t, "both have no deleted and no completed pod", nil, absent("pods "+home+"/"+removed, "pods "+home+"/"+completed))
+		w.meanwhile(t, "both have no deleted and no completed pod", differs, absent("pods "+home+"/"+removed, "pods "+home+"/"+completed))
 	case 7:
 		ready(corev1.ConditionTrue)
 	}
@@ -268,6 +287,29 @@ func (w *world) meanwhile(t *testing.T, what string, differs map[string]string, 
 		return nil
 	}); err != nil {
 		t.Errorf("%s: %v", what, err)
+	}
+}
+
+// deleteNode deletes a Node, and returns what makes another one of its name, labelled otherwise.
+func (w *world) deleteNode(t *testing.T, i int) (again func()) {
+	t.Helper()
+	all, name, now := w.Client.CoreV1().Nodes(), w.nodes[i].name, int64(0)
+	w.gate.parts(name)
+	old, err := all.Get(t.Context(), name, metav1.GetOptions{})
+	if err == nil {
+		err = all.Delete(t.Context(), name, metav1.DeleteOptions{GracePeriodSeconds: &now})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		t.Helper()
+		labels := maps.Clone(old.Labels)
+		labels["generation"] = "two"
+		n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}, Spec: old.Spec, Status: old.Status}
+		if _, err := all.Create(t.Context(), n, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -38,7 +38,7 @@ func (w *world) comparisonCanFail(t *testing.T) {
 		t.Errorf("only %d changes were tried", changes)
 	}
 	// A difference that is said to be one has to be.
-	for _, name := range []string{"kept", "resumed", "foreign", "unlabelled", "own-time", "tie"} {
+	for _, name := range []string{"kept", "resumed", "foreign", "unlabelled", "own-time", "tie", "new-node"} {
 		for _, sides := range [][2]string{{"", ""}, {`{"a":1}`, `{"b":1}`}} {
 			if err := w.differences.judge(expectation{name: name}, sides[0], sides[1], "x", "y"); err == nil {
 				t.Errorf("%s: %q beside %q is taken for it", name, sides[0], sides[1])

@@ -32,7 +32,7 @@ const (
 	// maxAge is how long ours serves a sample after its scrape; it ends in the middle of a round, so that scripts can tell.
 	maxAge = 35 * time.Second
 	// patience is how long ours has to come to agree; while it lasts the next scrapes are held back.
-	patience = 4 * time.Second
+	patience = 6 * time.Second
 )
 
 // world is a control plane with both sides on its kubelets.
@@ -48,6 +48,7 @@ type world struct {
 	nodes        []*node
 	started      time.Time // of all pods
 	before       answers   // of the round before
+	again        func()    // makes another Node in the place of one that was deleted
 	now          int64     // the time of this round's readings, Unix milliseconds
 }
 
@@ -102,9 +103,15 @@ func newWorld(t *testing.T) *world {
 
 const wanted = "--node-selector=scrape!=no"
 
+// timeout is the longest time for one scrape that both sides take, so that what is held back, or a machine that stands still,
+// is no failure.
+func timeout(resolution time.Duration) string {
+	return "--kubelet-request-timeout=" + (resolution * 9 / 10).String()
+}
+
 // startTheirs starts metrics-server.
 func (w *world) startTheirs(ctx context.Context) error {
-	peer, err := w.StartMetricsServer(ctx, resolution, "--kubeconfig="+w.kubeconfigs[theirs], "--kubelet-request-timeout=6s", wanted)
+	peer, err := w.StartMetricsServer(ctx, resolution, "--kubeconfig="+w.kubeconfigs[theirs], timeout(resolution), wanted)
 	if err != nil {
 		return err
 	}
@@ -146,7 +153,7 @@ func (w *world) start(ctx context.Context, s side) (server, *cluster.Process, er
 		return server{}, nil, err
 	}
 	if _, err := w.service(ctx, s, "ingest", "--kubeconfig="+w.kubeconfigs[s.client], "--kubelet-certificate-authority="+w.CertificateAuthority(),
-		"--kubelet-use-node-status-port", "--kubelet-preferred-address-types=InternalIP", "--kubelet-request-timeout=6s", every, wanted); err != nil {
+		"--kubelet-use-node-status-port", "--kubelet-preferred-address-types=InternalIP", timeout(s.every), every, wanted); err != nil {
 		return server{}, nil, err
 	}
 	port, err := cluster.FreePort()
@@ -163,7 +170,7 @@ func (w *world) start(ctx context.Context, s side) (server, *cluster.Process, er
 	if err != nil {
 		return server{}, nil, err
 	}
-	return serves, p, cluster.Eventually(ctx, time.Minute, func() error { _, err := serves.state(ctx); return err })
+	return serves, p, cluster.Eventually(ctx, 3*time.Minute, func() error { _, err := serves.state(ctx); return err })
 }
 
 // service starts one of Headwater's programs and waits until it lives: that it is ready needs scrapes.
@@ -216,7 +223,7 @@ func (w *world) populate(t *testing.T) {
 		w.create(t, p, "one")
 		all++
 	}
-	if err := cluster.Eventually(ctx, time.Minute, func() error {
+	if err := cluster.Eventually(ctx, 3*time.Minute, func() error {
 		if n := len(w.Kubelets.Pods()); n != all {
 			return fmt.Errorf("%d of %d pods run", n, all)
 		}
@@ -249,7 +256,7 @@ func (w *world) create(t *testing.T, p *pod, generation string) {
 	if p.phase == "pending" {
 		object.Spec.NodeName, object.Spec.SchedulingGates = "", []corev1.PodSchedulingGate{{Name: "example.com/wait"}}
 	}
-	if err := cluster.Eventually(t.Context(), 20*time.Second, func() error {
+	if err := cluster.Eventually(t.Context(), time.Minute, func() error {
 		_, err := w.Client.CoreV1().Pods(p.namespace).Create(t.Context(), object, metav1.CreateOptions{})
 		return err
 	}); err != nil {

@@ -121,6 +121,7 @@ func run(ctx context.Context, folder string) (err error) {
 		"pods-version-ignored.json":   {group + "/namespaces/nowhere/pods?resourceVersion=garbage&continue=x&limit=1", plainJSON},
 		"pods-unknown-parameter.json": {group + "/namespaces/nowhere/pods?nothing=x&labelSelector=", plainJSON},
 		"table-empty.json":            {group + "/namespaces/nowhere/pods", "application/json;as=Table;g=meta.k8s.io;v=v1"},
+		"index.json":                  {"/", plainJSON},
 	} {
 		code, body, err := get(from.path, from.accept)
 		if err != nil {
@@ -144,12 +145,44 @@ func run(ctx context.Context, folder string) (err error) {
 		return err
 	}
 	files["metrics.txt"] = ownMetrics(page)
+	if files["answers.txt"], err = answers(get); err != nil {
+		return err
+	}
 	for name, body := range files {
 		if err := os.WriteFile(filepath.Join(folder, name), body, 0o644); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// others are requests of which only the code of the answer is recorded: the rest is of its build, its library or its moment.
+var others = []struct{ path, accept string }{
+	{"/statusz", "*/*"}, {"/statusz", "text/plain"}, {"/statusz", "application/json;as=Statusz;g=config.k8s.io;v=v1beta1"},
+	{"/statusz", "application/json;as=Statusz;g=config.k8s.io;v=v1alpha1"}, {"/statusz", "application/json"},
+	{"/flagz", "*/*"}, {"/flagz", "text/plain"}, {"/configz", "*/*"}, {"/metrics", "*/*"}, {"/metrics/slis", "*/*"}, {"/version", "*/*"},
+	{"/apis", "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"},
+	{"/apis", "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList"},
+	{"/apis", "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json"},
+	{"/apis", "application/vnd.kubernetes.protobuf"}, {"/apis", "application/cbor"}, {"/apis/metrics.k8s.io/v1beta1/nodes", "application/cbor"},
+	{"/api", "application/json"}, {"/api/v1", "application/json"}, {"/openapi/v3", "*/*"}, {"/swagger.json", "*/*"}, {"/openapi", "*/*"},
+	{"/logs", "*/*"}, {"/debug", "*/*"}, {"/debug/flags", "*/*"}, {"/debug/flags/v", "*/*"}, {"/debug/pprof", "*/*"}, {"/debug/pprof/", "*/*"},
+	{"/debug/pprof/cmdline", "*/*"}, {"/debug/pprof/symbol", "*/*"}, {"/debug/api_priority_and_fairness/dump_requests", "*/*"},
+	{"/healthz/ping", "*/*"}, {"/livez/ping", "*/*"}, {"/readyz/shutdown", "*/*"}, {"/readyz/nothing", "*/*"}, {"/readyz?exclude=nothing", "*/*"},
+	{"/index.html", "*/*"}, {"//apis", "*/*"}, {"/apis/", "*/*"}, {"/apis/metrics.k8s.io/", "*/*"}, {"/apis/metrics.k8s.io/v1beta1/", "*/*"}, {"/nothing", "*/*"},
+}
+
+// answers asks for the others, and returns a line for each: code, path, what was accepted.
+func answers(get func(path, accept string) (code int, body []byte, err error)) ([]byte, error) {
+	var lines bytes.Buffer
+	for _, other := range others {
+		code, _, err := get(other.path, other.accept)
+		if err != nil {
+			return nil, fmt.Errorf("couldn't get %s: %w", other.path, err)
+		}
+		fmt.Fprintf(&lines, "%d %s %s\n", code, other.path, other.accept)
+	}
+	return lines.Bytes(), nil
 }
 
 var value = regexp.MustCompile(` [0-9.e+-]+$`)

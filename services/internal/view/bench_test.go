@@ -155,3 +155,20 @@ func BenchmarkUsagePods(b *testing.B) {
 	u.Pods(queries, results)
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(queries)), "ns/pod")
 }
+
+func BenchmarkChangesPut(b *testing.B) {
+	const pods = 150_000
+	c := NewChanges[[3]uintptr](placed(1, 1))
+	keys := make([]Key, pods)
+	for i := range keys {
+		keys[i] = Key{fmt.Sprint("namespace-", i%100), fmt.Sprint("a-pod-with-a-name-", i)}
+		c.Load(keys[i], [3]uintptr{}, red)
+	}
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		if i%30 == 0 {
+			c.Begin(c.at.place, placed(uint64(i), 1))
+		}
+		c.Put(keys[i%pods], [3]uintptr{}, red, clock(1))
+	}
+}

@@ -146,8 +146,9 @@ func (r *step[S]) place() Place {
 func (it *Item[S]) change(cursor *Cursor) (Change[S], bool) {
 	change := Change[S]{Key: it.key, State: it.state, Labels: it.labels, Index: it.index}
 	is := it.live && cursor.Match(it.key, it.labels)
-	// Loose readers have, maybe, whatever the item was; once they have been told all, only what it was since, or elsewhere.
-	any := cursor.Loose && (cursor.loose == 0 || !is) || it.index > cursor.head
+	// What is gone, loose readers may have if it was there at any time; once they have been told all, only if it was since,
+	// or elsewhere. What there is, they have if it was there at the cursor.
+	any := cursor.Loose && !is || it.index > cursor.head
 	found, was := false, is
 	var before, elsewhere *Labels
 	for p := it.past; p != nil && p.index > cursor.base; p = p.older {
@@ -157,7 +158,7 @@ func (it *Item[S]) change(cursor *Cursor) (Change[S], bool) {
 			if matches && cursor.Loose && cursor.Since.Objects >= p.born {
 				elsewhere = p.labels
 			}
-		case p.index > cursor.from || cursor.loose == 0:
+		case p.index > cursor.from || !is && cursor.loose == 0:
 			if !found || !any || !was {
 				found, was, before = true, matches, p.labels
 			}

@@ -2,8 +2,6 @@ package view
 
 import (
 	"fmt"
-	"maps"
-	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
@@ -100,6 +98,51 @@ func TestChangesOfAnInexactReader(t *testing.T) {
 	}
 	expect(t, "exact", told(c, &Cursor{Index: index, Match: onlyRed}), "- a=2 red @3.2")
 	expect(t, "inexact", told(c, &Cursor{Index: index, Loose: true, Match: onlyRed}), "- b=1 red @3.1", "- a=2 red @3.2")
+}
+
+// TestChangesOfAReaderFromElsewhere: what there was at the place that a reader comes from is modified, however young it was
+// then, and what there was not is added, also if it had been there before.
+func TestChangesOfAReaderFromElsewhere(t *testing.T) {
+	c := NewChanges[int](placed(1, 1))
+	c.Load(k("old"), 1, red)
+	at := func(usage uint64, change func(now time.Time)) {
+		c.Begin(c.at.place, placed(usage, 1))
+		change(clock(int(usage)))
+	}
+	put := func(name string, state int, labels *Labels) func(time.Time) {
+		return func(now time.Time) { c.Put(k(name), state, labels, now) }
+	}
+	remove := func(name string) func(time.Time) { return func(now time.Time) { c.Remove(k(name), 0, now) } }
+	at(2, put("young", 1, red))
+	at(3, put("painted", 1, blue))
+	at(4, put("painted", 2, red))
+	at(5, put("gone", 1, red))
+	at(6, remove("gone"))
+	at(7, put("faded", 1, red))
+	at(8, put("faded", 2, blue))
+	at(9, put("again", 1, red))
+	reader := func(match func(Key, *Labels) bool) *Cursor {
+		index, ok := c.Seek(placed(9, 1))
+		if !ok {
+			t.Fatal("the place is gone")
+		}
+		return &Cursor{Index: index, Loose: true, Since: placed(9, 1), Match: match}
+	}
+	reds, everything := reader(onlyRed), reader(all)
+	at(10, put("old", 2, red))
+	at(11, put("young", 2, red))
+	at(12, put("painted", 3, red))
+	at(13, put("gone", 2, red))
+	at(14, put("faded", 3, red))
+	at(15, put("born", 1, red))
+	at(16, remove("again"))
+	at(17, put("again", 2, red))
+	expect(t, "red", told(c, reds), "~ old=2 red @10.1", "~ young=2 red @11.1", "~ painted=3 red @12.1", "+ gone=2 red @13.1", "+ faded=3 red @14.1", "+ born=1 red @15.1", "~ again=2 red @17.1")
+	expect(t, "all", told(c, everything), "~ old=2 red @10.1", "~ young=2 red @11.1", "~ painted=3 red @12.1", "+ gone=2 red @13.1", "~ faded=3 red @14.1", "+ born=1 red @15.1", "~ again=2 red @17.1")
+	at(18, remove("gone"))
+	at(19, put("gone", 3, blue))
+	expect(t, "red, further", told(c, reds), "- gone=3 red @19.1")
+	expect(t, "all, further", told(c, everything), "~ gone=3 blue @19.1")
 }
 
 func TestChangesSeek(t *testing.T) {
@@ -252,7 +295,6 @@ func TestChangesTouch(t *testing.T) {
 	expect(t, "back", told(c, exact), "+ a=2 red @2.2+", "+ b=3 red @2.3")
 }
 
-// TestChangesSettle: a loose reader who has everything is still told of what it may have from elsewhere.
 // TestChangesSweepSeldom: items that are gone and were touched have two steps each, which no sweep takes away. To sweep for
 // each further step would hold everybody up for minutes in a large cluster.
 func TestChangesSweepSeldom(t *testing.T) {
@@ -289,6 +331,7 @@ func TestChangesSweepSeldom(t *testing.T) {
 	}
 }
 
+// TestChangesSettle: a loose reader who has everything is still told of what it may have from elsewhere.
 func TestChangesSettle(t *testing.T) {
 	c := NewChanges[int](placed(1, 1))
 	c.Load(k("a"), 1, red)
@@ -301,142 +344,4 @@ func TestChangesSettle(t *testing.T) {
 	loose.Settle()
 	c.Suppose(k("c"), 1, red, 2, clock(1))
 	expect(t, "settled", told(c, loose))
-}
-
-// TestChangesModel: whoever applies what he is told has what there is, wherever he begins, however seldom he looks, and
-// whatever he selects by. No item is added that is there, nor modified or removed one that isn't, once he is exact.
-func TestChangesModel(t *testing.T) {
-	const keys = 12
-	for seed := range uint64(300) {
-		random := rand.New(rand.NewPCG(seed, 4))
-		c := NewChanges[int](placed(1, 1))
-		now, state, place := 0, 0, placed(1, 1)
-		truth := map[string]int{}
-		colors := map[string]*Labels{}
-		load := random.IntN(keys)
-		for i := range load {
-			name := fmt.Sprint(i)
-			state++
-			truth[name], colors[name] = state, []*Labels{red, blue}[random.IntN(2)]
-			c.Load(k(name), state, colors[name])
-		}
-		wanted := func(match func(Key, *Labels) bool) map[string]int {
-			result := map[string]int{}
-			for name, state := range truth {
-				if match(k(name), colors[name]) {
-					result[name] = state
-				}
-			}
-			return result
-		}
-		type reader struct {
-			cursor Cursor
-			has    map[string]int
-		}
-		var readers []*reader
-		read := func(r *reader) {
-			exact := !r.cursor.Loose && !r.cursor.reading
-			for done := false; !done; {
-				var changes []Change[int]
-				changes, done = c.Next(&r.cursor, make([]Change[int], 0, 1+random.IntN(4)))
-				for _, change := range changes {
-					_, has := r.has[change.Key.Name]
-					if exact && has != (change.Type != Added) {
-						t.Fatalf("seed %d: type %d of %s, had %v", seed, change.Type, change.Key.Name, has)
-					}
-					if change.Type == Removed {
-						delete(r.has, change.Key.Name)
-					} else {
-						r.has[change.Key.Name] = change.State
-					}
-				}
-			}
-		}
-		for range 200 {
-			now++
-			if random.IntN(2) == 0 {
-				place.Usage++
-			} else {
-				place.Objects += uint64(1 + random.IntN(3))
-			}
-			c.Begin(c.at.place, place)
-			for range random.IntN(5) {
-				name := fmt.Sprint(random.IntN(keys))
-				if _, exists := truth[name]; exists && random.IntN(3) == 0 {
-					delete(truth, name)
-					c.Remove(k(name), -1, clock(now))
-				} else {
-					state++
-					truth[name] = state
-					if !exists || random.IntN(4) == 0 {
-						colors[name] = []*Labels{red, blue}[random.IntN(2)]
-					}
-					c.Put(k(name), state, colors[name], clock(now))
-				}
-			}
-			if random.IntN(3) == 0 { // somebody comes, whose list may be newer than his place
-				r := &reader{cursor: Cursor{Match: []func(Key, *Labels) bool{all, onlyRed}[random.IntN(2)]}}
-				r.has = wanted(r.cursor.Match)
-				old := placed(place.Usage-uint64(random.IntN(3)), place.Objects-uint64(random.IntN(3)))
-				if index, ok := c.Seek(old); ok {
-					r.cursor = Cursor{Index: index, Loose: true, Match: r.cursor.Match}
-					readers = append(readers, r)
-				}
-			}
-			for i := len(readers) - 1; i >= 0; i-- {
-				switch r := readers[i]; random.IntN(6) {
-				case 0, 1:
-					if !c.Reaches(&r.cursor) {
-						readers = slices.Delete(readers, i, i+1)
-						continue
-					}
-					read(r)
-					if want := wanted(r.cursor.Match); !maps.Equal(r.has, want) {
-						t.Fatalf("seed %d: has %v, want %v", seed, r.has, want)
-					}
-					if random.IntN(2) == 0 {
-						r.cursor.Settle()
-					}
-					if random.IntN(3) == 0 { // breaks off, and goes on from where it was told that it is
-						if index, ok := c.Seek(r.cursor.At); ok {
-							r.cursor = Cursor{Index: index, Loose: true, Match: r.cursor.Match}
-						}
-					}
-				case 2: // is told a part, breaks off, and goes on
-					if !c.Reaches(&r.cursor) {
-						continue
-					}
-					changes, _ := c.Next(&r.cursor, make([]Change[int], 0, 1))
-					for _, change := range changes {
-						if delete(r.has, change.Key.Name); change.Type != Removed {
-							r.has[change.Key.Name] = change.State
-						}
-						if index, ok := c.Seek(change.At); ok {
-							r.cursor = Cursor{Index: index, Loose: true, Match: r.cursor.Match}
-						}
-					}
-				}
-			}
-			if random.IntN(10) == 0 {
-				c.Trim(clock(now), 20*time.Second, 60)
-			}
-		}
-	}
-}
-
-func BenchmarkChangesPut(b *testing.B) {
-	const pods = 150_000
-	c := NewChanges[[3]uintptr](placed(1, 1))
-	keys := make([]Key, pods)
-	for i := range keys {
-		keys[i] = Key{fmt.Sprint("namespace-", i%100), fmt.Sprint("a-pod-with-a-name-", i)}
-		c.Load(keys[i], [3]uintptr{}, red)
-	}
-	b.ReportAllocs()
-	for i := 0; b.Loop(); i++ {
-		if i%30 == 0 {
-			c.Begin(c.at.place, placed(uint64(i), 1))
-		}
-		c.Put(keys[i%pods], [3]uintptr{}, red, clock(1))
-	}
 }

@@ -104,6 +104,14 @@ func TestContainerRates(t *testing.T) {
 			{at: 100, cpu: 10, start: 0}, {at: 110, cpu: 15, start: 0, window: 10, cores: .5},
 			{at: 125, cpu: 1, start: 118}, {at: 140, cpu: 16, start: 118, window: 15, cores: 1},
 		}},
+		"restarted in the very moment of the last point": {15 * time.Second, []step{
+			{at: 100, cpu: 10, start: 0}, {at: 110, cpu: 15, start: 0, window: 10, cores: .5},
+			{at: 125, cpu: 15, start: 110}, {at: 140, cpu: 30, start: 110, window: 15, cores: 1},
+		}},
+		"restarted a microsecond before the last point": {15 * time.Second, []step{
+			{at: 100, cpu: 10, start: 0}, {at: 110, cpu: 15, start: 0, window: 10, cores: .5},
+			{at: 125, cpu: 30, start: 109.999999, window: 15, cores: 1},
+		}},
 		"restarted 12 s ago: measured from there": {15 * time.Second, []step{
 			{at: 100, cpu: 10, start: 0}, {at: 115, cpu: 6, start: 103, window: 12, cores: .5},
 		}},

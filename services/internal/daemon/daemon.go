@@ -125,7 +125,7 @@ func ignoreHangup(log *slog.Logger) (stop func()) {
 		for {
 			select {
 			case <-hangups:
-				log.Info("SIGHUP is ignored: files that change are read again by themselves; SIGTERM ends the process")
+				log.Info("SIGHUP is ignored: what may change while the process runs (certificates, tokens, configuration files) is read again by itself, and the rest at its start; SIGTERM ends the process")
 			case <-done:
 				return
 			}
@@ -204,5 +204,6 @@ func (c *Command) printHelp(w io.Writer) {
 		fmt.Fprintf(w, "  %s %s\n        %s\n", c.Name, sub.Usage, sub.Does)
 	}
 	fmt.Fprintf(w, "\nEvery flag can be set by an environment variable too: --nats-url by %s. The command line wins.\n", EnvName("nats-url"))
+	fmt.Fprintln(w, "SIGTERM ends the process, a second one at once. SIGHUP does nothing: files that may change while it runs are read again by themselves.")
 	cliflag.PrintSections(w, c.Flags, 100)
 }

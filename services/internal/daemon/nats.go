@@ -76,7 +76,7 @@ type UsageStream struct {
 func (u *UsageStream) Add(fs *pflag.FlagSet) {
 	addReplicas(fs, &u.replicas)
 	u.maxAge = stream.DefaultUsageMaxAge
-	fs.Var((*usageAge)(&u.maxAge), "usage-max-age", "How long the last usage of a node that no longer reports is kept on NATS; at least 1m.")
+	fs.Var((*usageAge)(&u.maxAge), "usage-max-age", "How long the last usage of a node that no longer reports is kept on NATS; at least 1m, and twice --metric-resolution.")
 }
 
 // Settings are the streams as the flags say.

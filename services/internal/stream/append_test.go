@@ -237,7 +237,7 @@ func TestWriterOfAnotherLog(t *testing.T) {
 	mustAppend(t, a, "one")
 	mustAppend(t, a, "two")
 	flush(t, a)
-	if err := stream.Recreate(t.Context(), c, stream.Streams{Cluster: cluster}); err != nil {
+	if err := stream.Recreate(t.Context(), c, stream.Streams{Cluster: cluster, ObjectsMaxBytes: 64 << 20}); err != nil {
 		t.Fatal(err)
 	}
 	mustAppend(t, a, "three")

@@ -86,7 +86,7 @@ func TestAvailability(t *testing.T) {
 	say(t, c, "four")
 	early.isNow(t, "four")
 	// The stream is lost and comes again, with a shorter one that says something else.
-	if err := stream.Recreate(t.Context(), c, stream.Streams{Cluster: cluster}); err != nil {
+	if err := stream.Recreate(t.Context(), c, stream.Streams{Cluster: cluster, ObjectsMaxBytes: 64 << 20}); err != nil {
 		t.Fatal(err)
 	}
 	say(t, c, "five")

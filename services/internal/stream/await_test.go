@@ -40,7 +40,7 @@ func TestAwaitSnapshot(t *testing.T) {
 	}
 
 	// The log is lost. Its snapshot of before is of another log.
-	if err := stream.Recreate(t.Context(), c, stream.Streams{Cluster: cluster}); err != nil {
+	if err := stream.Recreate(t.Context(), c, stream.Streams{Cluster: cluster, ObjectsMaxBytes: 64 << 20}); err != nil {
 		t.Fatal(err)
 	}
 	b := appender(t, c, stream.LogPosition{})

@@ -143,13 +143,7 @@ func (c *Conn) options() ([]nats.Option, error) {
 		}),
 		nats.ReconnectErrHandler(c.reconnectFailed()),
 		nats.ClosedHandler(func(*nats.Conn) { c.wake() }),
-		nats.ErrorHandler(func(_ *nats.Conn, s *nats.Subscription, err error) {
-			subject := ""
-			if s != nil {
-				subject = s.Subject
-			}
-			c.log.Warn("NATS reports an error", "subject", subject, "error", err)
-		}),
+		nats.ErrorHandler(c.reported()),
 	}
 	if c.cfg.InProcess != nil {
 		options = append(options, nats.InProcessServer(c.cfg.InProcess))
@@ -208,9 +202,32 @@ func (c *Conn) reconnectFailed() nats.ConnErrHandler {
 	}
 }
 
+// reported logs what the server or the library complains of. What this user may not do is tried again for ever, so each
+// such complaint is a warning only the first time, and after so many different ones none is.
+func (c *Conn) reported() nats.ErrHandler {
+	const most = 64
+	forbidden := map[string]bool{} // used from one goroutine, that of the callbacks
+	return func(_ *nats.Conn, s *nats.Subscription, err error) {
+		subject, level := "", slog.LevelWarn
+		if s != nil {
+			subject = s.Subject
+		}
+		if text := err.Error(); errors.Is(err, nats.ErrPermissionViolation) {
+			if forbidden[text] || len(forbidden) >= most {
+				level = slog.LevelDebug
+			} else {
+				forbidden[text] = true
+			}
+		}
+		c.log.Log(context.Background(), level, "NATS reports an error", "subject", subject, "error", err)
+	}
+}
+
 // up tells everyone who waits that the connection is there. It may be called before nats.Connect has returned.
 func (c *Conn) up(nc *nats.Conn, text string) {
-	c.log.Info(text, "server", nc.ConnectedUrlRedacted(), "version", nc.ConnectedServerVersion())
+	if server := nc.ConnectedUrlRedacted(); server != "" { // else it has been closed or lost again since
+		c.log.Info(text, "server", server, "version", nc.ConnectedServerVersion())
+	}
 	c.wake()
 }
 

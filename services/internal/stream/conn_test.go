@@ -22,7 +22,9 @@ import (
 	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nkeys"
+	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/headwater-metrics/headwater/schemas"
 	"github.com/headwater-metrics/headwater/services/internal/stream"
 	"github.com/headwater-metrics/headwater/services/internal/stream/embedded"
 	"github.com/headwater-metrics/headwater/services/internal/testenv"
@@ -205,6 +207,34 @@ func TestNoJetStream(t *testing.T) {
 }
 
 // The streams are changed to new settings, and tell their state.
+// What a user may not do is tried on, and said once.
+func TestForbidden(t *testing.T) {
+	user := &server.User{Username: "u", Password: "p", Permissions: &server.Permissions{
+		Publish: &server.SubjectPermission{Deny: []string{schemas.AllUsage(cluster)}},
+	}}
+	url := runServer(t, &server.Options{Users: []*server.User{user}, NoAuthUser: "u"})
+	log, registry := &lines{}, prometheus.NewRegistry()
+	conn := connect(t, stream.ConnConfig{URL: url, Log: log.logger()})
+	p, err := stream.NewUsagePublisher(stream.UsagePublisherConfig{Conn: conn, Cluster: cluster, AckTimeout: 20 * time.Millisecond, Registry: registry})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	nodes := []string{"a", "b"}
+	for _, node := range nodes {
+		if err := p.Publish(schemas.UsageSubject{Cluster: cluster, Node: node}.String(), []byte("x")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	testenv.Eventually(t, 10*time.Second, func() error { return counted(registry, "headwater_stream_publish_errors_total", "timeout", 6) })
+	for _, node := range nodes {
+		subject := schemas.UsageSubject{Cluster: cluster, Node: node}.String()
+		if n := log.count(subject); n != 1 {
+			t.Errorf("it is said %d times that %s is forbidden", n, subject)
+		}
+	}
+}
+
 func TestEnsureAndInfo(t *testing.T) {
 	cfg := testenv.NATS(t)
 	c := connect(t, cfg)

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Part is a fixed part of a group's work: the one of that number, from 0, of so many. Two of different totals have work in
+// Part is a fixed part of a group's work: the one of that number, from 0, of so many. Two of different totals may have work in
 // common, and each has some with every member.
 type Part struct{ Number, Of int }
 

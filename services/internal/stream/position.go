@@ -60,7 +60,10 @@ type Position struct {
 	Waiting string
 	// Time is when the server stored the last event that was applied.
 	Time time.Time
-	// Heard is when the server was last heard of, by a message or a heartbeat. More than some seconds ago means that the
-	// sink may be stale.
+	// Heard is when the server was last heard of, by a message or a heartbeat. More than Silent ago means that the sink
+	// may be stale.
 	Heard time.Time
+	// Silence is the latest time in which nothing was heard and which is over; zero for none. What the sink lacks right
+	// after it may be what has not come yet.
+	Silence Silence
 }

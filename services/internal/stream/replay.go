@@ -49,7 +49,7 @@ type Replay struct {
 	// What Position tells. The first three are written for every event, the rest, under mu, when something changes.
 	sequence, pending atomic.Uint64
 	time              atomic.Int64
-	tail              atomic.Pointer[tail]
+	heard             hearing
 	mu                sync.Mutex
 	position          Position
 
@@ -122,11 +122,7 @@ func (r *Replay) Position() Position {
 	if t := r.time.Load(); t != 0 {
 		p.Time = time.Unix(0, t)
 	}
-	if t := r.tail.Load(); t != nil {
-		if heard := t.heardAt.Load(); heard != 0 {
-			p.Heard = time.Unix(0, heard)
-		}
-	}
+	r.heard.tell(&p)
 	return p
 }
 
@@ -192,12 +188,11 @@ func (r *Replay) build(ctx context.Context, conn *Conn, once bool) error {
 	r.said = ""
 	t := &tail{
 		conn: conn, stream: r.stream, batch: batchFor(info), log: !r.usage,
-		identity: info.Created, cursor: from.position, cursorTime: from.time,
+		identity: info.Created, cursor: from.position, cursorTime: from.time, heard: &r.heard,
 		resets: func(reason string) { r.metrics.resets.WithLabelValues(reason).Inc() },
 	}
 	defer t.close()
 	fence := info.Last
-	r.tail.Store(t)
 	r.sequence.Store(from.position)
 	r.pending.Store(info.Last - from.position)
 	r.update(func(p *Position) {

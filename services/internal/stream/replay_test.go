@@ -84,7 +84,7 @@ func TestLogIsRecreated(t *testing.T) {
 	served := views.served()
 	before := old.at(200)
 
-	if err := stream.Recreate(t.Context(), c, stream.Streams{Cluster: cluster}); err != nil {
+	if err := stream.Recreate(t.Context(), c, stream.Streams{Cluster: cluster, ObjectsMaxBytes: 64 << 20}); err != nil {
 		t.Fatal(err)
 	}
 	testenv.Eventually(t, 10*time.Second, func() error { return counted(reg, "headwater_stream_rebuilds_total", "recreated", 1) })

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -68,9 +67,8 @@ type tail struct {
 	// ticks: next returns errTick when the server says that there is nothing to deliver.
 	ticks bool
 
-	// heardAt is when the server was last heard of, Unix nanoseconds. Anyone may read it.
-	heardAt atomic.Int64
-	resets  func(reason string) // counts new consumers
+	heard  *hearing            // notes when something was delivered; nil for none
+	resets func(reason string) // counts new consumers
 
 	// The consumer now; sub is nil for none.
 	sub         *nats.Subscription
@@ -135,7 +133,7 @@ func (t *tail) next(ctx context.Context) (message, error) {
 		t.failures = 0
 		t.cursor, t.cursorTime, t.pending = d.stream, d.time, d.pending
 		if t.outstanding <= t.batch/2 {
-			t.heardAt.Store(time.Now().UnixNano())
+			t.heard.note()
 			t.pull()
 		}
 		return message{d, m}, nil
@@ -144,13 +142,13 @@ func (t *tail) next(ctx context.Context) (message, error) {
 
 // wait is the slow part of next: there is no message yet. It returns nil and the reason where the consumer is lost.
 func (t *tail) wait(ctx context.Context) (*nats.Msg, string) {
-	t.heardAt.Store(time.Now().UnixNano()) // so far everything that came was taken
+	t.heard.note() // so far everything that came was taken
 	t.timer.Reset(silence)
 	defer t.timer.Stop()
 	for {
 		select {
 		case m := <-t.messages:
-			t.heardAt.Store(time.Now().UnixNano())
+			t.heard.note()
 			return m, ""
 		case <-t.timer.C:
 			return nil, "silence"
@@ -253,7 +251,6 @@ func (t *tail) check(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	t.heardAt.Store(time.Now().UnixNano())
 	if !t.identity.IsZero() && !info.Created.Equal(t.identity) {
 		return &rebuild{reason: reasonRecreated, text: "the stream was deleted and created again at " + info.Created.Format(time.RFC3339)}
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"log/slog"
 	"os"
-	"runtime/debug"
 
 	"github.com/headwater-metrics/headwater/services/internal/daemon"
 	"github.com/headwater-metrics/headwater/services/metricsapi/api"
@@ -29,23 +28,15 @@ func main() {
 			return err
 		}
 		defer conn.Close()
-		collectOften()
+		pace := startPace()
 		registry := daemon.NewRegistry("metricsapi")
 		service, err := api.New(api.Config{
 			Options: options, Conn: conn, Cluster: nats.Cluster, Version: daemon.Version(),
-			Log: log, Registry: registry, Gatherer: registry,
+			Whole: pace.settle, Log: log, Registry: registry, Gatherer: registry,
 		})
 		if err != nil {
 			return err
 		}
 		return daemon.Run(ctx, service, telemetry, registry, log)
 	}))
-}
-
-// collectOften has the garbage collector come when the heap has grown by a half instead of by its whole: it is mostly views,
-// and to look at them costs a hundredth of a core. The environment variable GOGC wins.
-func collectOften() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(50)
-	}
 }

@@ -41,9 +41,9 @@ func Handler(page func(r *http.Request, q Query) Page) http.Handler {
 		}
 		p := page(r, q)
 		code := http.StatusOK
-		if q.Node != "" && len(p.Nodes) == 0 {
+		if q.Node != "" && len(p.Nodes) == 0 && !p.Unknown {
 			code = http.StatusNotFound
-			p.Notes = append(p.Notes, fmt.Sprintf("%s knows no node %q: it doesn't exist, isn't selected, or is another ingester's", p.Service, shown(q.Node)))
+			p.Notes = append(p.Notes, fmt.Sprintf("%s knows no node %q: kubectl get nodes lists those that exist; an ingester knows those that it selects and that are its own", p.Service, shown(q.Node)))
 		}
 		p.complete(q.Node != "")
 		a := answer{Page: p, ResolutionSeconds: p.Resolution.Seconds(), Total: len(p.Nodes), query: q}

@@ -16,6 +16,8 @@ type Page struct {
 	Resolution time.Duration `json:"-"`
 	// Notes are about the whole: "not ready: ...". They stand above the list.
 	Notes []string `json:"notes,omitempty"`
+	// Unknown says that the service doesn't know yet which nodes there are.
+	Unknown bool `json:"-"`
 	// Nodes are those that were asked for: all, or the one. The handler sorts and cuts them.
 	Nodes []Node `json:"nodes"`
 	// Pod is the one that was asked for; nil where none was.

@@ -41,6 +41,18 @@ func TestNobodyGetsWhatTheAPIServerDoesNotAllow(t *testing.T) {
 		{"anonymous, one check", nil, nil, "/readyz/metric-storage-ready", 403},
 		{"anonymous, self-metrics", nil, nil, "/metrics", 403},
 		{"anonymous, profiles", nil, nil, "/debug/pprof/", 403},
+		{"anonymous, the log's level", nil, nil, "/debug/flags/v", 403},
+		{"anonymous, nodes and pods", nil, nil, debugPath, 403},
+		{"anonymous, why a pod has no metrics", nil, nil, debugPath + "?pod=shop/web-1", 403},
+		{"anonymous, the page by another path", nil, nil, "/debug/../debug/nodes", 403},
+		{"anonymous, the index", nil, nil, "/", 403},
+		{"anonymous, discovery", nil, nil, "/apis", 403},
+		{"anonymous, the version", nil, nil, "/version", 403},
+		{"anonymous, the API's description", nil, nil, "/openapi/v2", 403},
+		{"anonymous, the build", nil, nil, "/statusz", 403},
+		{"anonymous, no such path", nil, nil, "/nothing", 403},
+		{"anonymous, probes with their names", nil, nil, "/readyz?verbose", 200},
+		{"viewer, nodes and pods", nil, []header{{"Authorization", "Bearer viewer-token"}}, debugPath, 403},
 		{"wrong token", nil, []header{{"Authorization", "Bearer wrong"}}, group + "/nodes", 401},
 		{"user without rights", nil, []header{{"Authorization", "Bearer nobody-token"}}, group + "/nodes", 403},
 		{"viewer", nil, []header{{"Authorization", "Bearer viewer-token"}}, group + "/namespaces/shop/pods", 200},
@@ -88,6 +100,33 @@ func TestNobodyGetsWhatTheAPIServerDoesNotAllow(t *testing.T) {
 	})
 }
 
+// TestHowOftenTokensAreReviewed is about the library's cache, whose time is --authentication-token-webhook-cache-ttl. It remembers a
+// user, and that there is none, but no error, and kube-apiserver's review of a token that nobody has is one: such a token costs a
+// review each time, as in metrics-server.
+func TestHowOftenTokensAreReviewed(t *testing.T) {
+	s := start(t, small, func(c *Config) { c.Options.Authentication.CacheTTL = time.Minute })
+	for _, c := range []struct {
+		token, unknown string
+		code, reviews  int
+	}{
+		{"viewer-token", "", 200, 1},
+		{"nobody-has-this", "", 401, 1},
+		{"nor-this", "[invalid bearer token, token lookup failed]", 401, 5},
+	} {
+		var before, after int
+		s.kube.set(func() { before, s.kube.unknown = s.kube.tokens, c.unknown })
+		for range 5 {
+			if code, body := s.get(group+"/nodes", header{"Authorization", "Bearer " + c.token}); code != c.code {
+				t.Errorf("%s: %d %s", c.token, code, body)
+			}
+		}
+		s.kube.set(func() { after = s.kube.tokens })
+		if after-before != c.reviews {
+			t.Errorf("%s: %d reviews for five requests, want %d", c.token, after-before, c.reviews)
+		}
+	}
+}
+
 func TestHealthEndpoints(t *testing.T) {
 	s := start(t, nil) // an empty cluster is ready
 	const hooks = "[+]poststarthook/max-in-flight-filter ok\n[+]poststarthook/storage-object-count-tracker-hook ok\n"
@@ -114,7 +153,8 @@ func TestHealthEndpoints(t *testing.T) {
 	if code, _ := s.get("/readyz/no-such-check"); code != 404 {
 		t.Errorf("an unknown check: %d", code)
 	}
-	s.service.lastSweep.Store(time.Now().Add(-time.Hour).UnixNano())
+	before := time.Now().Add(-time.Hour)
+	s.service.lastSweep.Store(&before)
 	if code, body := s.get("/livez"); code != 500 || !strings.Contains(body, "[-]metric-collection-timely failed: reason withheld\n") {
 		t.Errorf("without a sweep: %d %q", code, body)
 	}
@@ -177,9 +217,9 @@ func TestNoAnswerFromAHalfBuiltView(t *testing.T) {
 	check("a rebuild is under way", 200, 200)
 	s.catalog, s.samples = before, held
 
-	s.usage.heard.Store(epoch.Add(-44 * time.Second).UnixNano())
-	check("the stream has been silent for as long as samples are true", 200, 200)
-	s.usage.heard.Store(epoch.Add(-45 * time.Second).UnixNano())
+	s.usage.heard.Store(epoch.Add(-26 * time.Second).UnixNano())
+	check("the stream has been silent for as long as samples of healthy nodes are true", 200, 200)
+	s.usage.heard.Store(epoch.Add(-27 * time.Second).UnixNano())
 	check("the stream has been silent for longer", 503, 500, "metric-storage-ready")
 	s.usage.heard.Store(epoch.UnixNano())
 	check("it is heard again", 200, 200)

@@ -43,6 +43,8 @@ type kubeAPI struct {
 	version   int           // of the ConfigMap, counted from 1
 	changed   chan struct{} // closed when the ConfigMap becomes another
 	reviews   []authorizationv1.SubjectAccessReviewSpec
+	tokens    int    // how often it was asked whose a token is
+	unknown   string // the error of a review of a token that nobody has
 }
 
 // tokens are who the tokens belong to. The admin may do everything, the viewer what RBAC's metrics reader may.
@@ -139,6 +141,12 @@ func (k *kubeAPI) serve(w http.ResponseWriter, r *http.Request) {
 		var review authenticationv1.TokenReview
 		if decode(w, r, &review) {
 			review.Status.User, review.Status.Authenticated = tokens[review.Spec.Token], tokens[review.Spec.Token].Username != ""
+			k.set(func() {
+				k.tokens++
+				if !review.Status.Authenticated {
+					review.Status.Error = k.unknown
+				}
+			})
 			reply(w, http.StatusCreated, &review)
 		}
 	case r.URL.Path == "/apis/authorization.k8s.io/v1/subjectaccessreviews":

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"unique"
 
+	"k8s.io/apimachinery/pkg/labels"
+
 	"github.com/headwater-metrics/headwater/schemas"
 	"github.com/headwater-metrics/headwater/schemas/wire"
 	"github.com/headwater-metrics/headwater/services/internal/objects"
@@ -15,8 +17,9 @@ import (
 
 // node is what the API needs of a Node.
 type node struct {
-	labels  *view.Labels
-	created int64 // metadata.creationTimestamp, Unix seconds; 0 where there is none
+	labels   *view.Labels
+	created  int64 // metadata.creationTimestamp, Unix seconds; 0 where there is none
+	selected bool  // by --node-selector; see catalog.selected
 }
 
 // pod is what the API needs of a Pod. Only running pods are in the view.
@@ -31,43 +34,52 @@ type pod struct {
 
 // catalog is the view of the objects: which nodes and running pods there are.
 type catalog struct {
-	nodes *view.Objects[node]
-	pods  *view.Objects[pod]
-	idle  idlePods
+	nodes    *view.Objects[node]
+	pods     *view.Objects[pod]
+	idle     idlePods
+	selector labels.Selector // of nodes, by --node-selector; nil where that isn't given
 }
 
-// idlePods are the pods that are there and not running, with their phases: nothing is served of them, but one is told why.
+// idlePods are the pods that are there and not running: nothing is served of them, but one is told why.
 type idlePods struct {
-	mu     sync.Mutex
-	phases map[[2]string]string // by namespace and name
+	mu   sync.Mutex
+	pods map[[2]string]idlePod // by namespace and name
 }
 
-func (i *idlePods) set(namespace, name, phase string) {
+// idlePod is what is told of one.
+type idlePod struct {
+	phase   string
+	created int64 // metadata.creationTimestamp, Unix seconds; 0 where there is none
+}
+
+func (i *idlePods) set(namespace, name string, pod idlePod) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if i.phases == nil {
-		i.phases = map[[2]string]string{}
+	if i.pods == nil {
+		i.pods = map[[2]string]idlePod{}
 	}
-	i.phases[[2]string{unique.Make(namespace).Value(), strings.Clone(name)}] = phase
+	i.pods[[2]string{unique.Make(namespace).Value(), strings.Clone(name)}] = pod
 }
 
 func (i *idlePods) remove(namespace, name string) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	delete(i.phases, [2]string{namespace, name})
+	delete(i.pods, [2]string{namespace, name})
 }
 
-func (i *idlePods) phase(namespace, name string) (phase string, ok bool) {
+func (i *idlePods) get(namespace, name string) (pod idlePod, ok bool) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	phase, ok = i.phases[[2]string{namespace, name}]
-	return phase, ok
+	pod, ok = i.pods[[2]string{namespace, name}]
+	return pod, ok
 }
 
-func newCatalog() *catalog {
+// newCatalog makes an empty one. selector is that of --node-selector, nil for none.
+func newCatalog(selector labels.Selector) *catalog {
 	return &catalog{
-		nodes: view.NewObjects(func(n *node) *view.Labels { return n.labels }),
-		pods:  view.NewObjects(func(p *pod) *view.Labels { return p.labels }),
+		selector: selector,
+		nodes:    view.NewObjects(func(n *node) *view.Labels { return n.labels }),
+		pods:     view.NewObjects(func(p *pod) *view.Labels { return p.labels }),
 	}
 }
 
@@ -176,7 +188,11 @@ func (s *catalogSink) applyNode(change *schemas.ObjectChange) error {
 	if err != nil {
 		return err
 	}
-	s.catalog.nodes.Apply("", change.Name, node{labels: labels, created: seconds(fields.Metadata.CreationTimestamp)})
+	s.catalog.nodes.Apply("", change.Name, node{
+		labels:   labels,
+		created:  seconds(fields.Metadata.CreationTimestamp),
+		selected: s.catalog.selector == nil || s.catalog.selector.Matches(labels),
+	})
 	return nil
 }
 
@@ -192,7 +208,7 @@ func (s *catalogSink) applyPod(change *schemas.ObjectChange) error {
 	}
 	if fields.Status.Phase != "Running" {
 		s.catalog.pods.Delete(change.Namespace, change.Name)
-		s.catalog.idle.set(change.Namespace, change.Name, fields.Status.Phase)
+		s.catalog.idle.set(change.Namespace, change.Name, idlePod{fields.Status.Phase, seconds(fields.Metadata.CreationTimestamp)})
 		return nil
 	}
 	labels, err := s.labels.Intern(fields.Metadata.Labels, decodeLabels)

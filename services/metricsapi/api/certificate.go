@@ -30,8 +30,9 @@ import (
 )
 
 // servingCertificate is what the server shows to its clients: the pair of --tls-cert-file and --tls-private-key-file, or
-// that of --cert-dir, or one that it signed itself. Files are read again when they change; a pair that can't be used, or
-// has expired, doesn't replace one that is good. What the server signed itself, it renews in time.
+// that of --cert-dir, or one that it signed itself. Files are read again when they change; a pair that can't be used, has
+// expired, or isn't valid yet, doesn't replace one that is good: it is taken when it is valid. At the start there is nothing
+// better, so it is shown, as metrics-server shows it. What the server signed itself, it renews in time.
 //
 // It is the library's CertKeyContentProvider and ControllerRunner.
 type servingCertificate struct {
@@ -46,7 +47,7 @@ type servingCertificate struct {
 	mu        sync.Mutex // guards all below
 	pair      certificatePair
 	refused   string // why the files' pair isn't used, as it was logged; "" if it is
-	warned    bool   // that it has expired, or will soon
+	warned    string // what was said of its validity; "" for nothing
 	listeners []dynamiccertificates.Listener
 }
 
@@ -55,6 +56,17 @@ type certificatePair struct {
 	cert, key           []byte // PEM
 	notBefore, notAfter time.Time
 	own                 bool // signed by this program, or by metrics-server
+}
+
+// wrong says why clients that check the certificate refuse it at a time; "" if they don't.
+func (p *certificatePair) wrong(at time.Time) string {
+	switch {
+	case at.Before(p.notBefore):
+		return "it is not valid before " + p.notBefore.Format(time.RFC3339)
+	case !at.Before(p.notAfter):
+		return "it expired at " + p.notAfter.Format(time.RFC3339)
+	}
+	return ""
 }
 
 var (
@@ -133,7 +145,7 @@ func parsePair(cert, key []byte) (certificatePair, error) {
 // take makes a pair the one that is shown.
 func (c *servingCertificate) take(p certificatePair) {
 	c.mu.Lock()
-	c.pair, c.refused, c.warned = p, "", false
+	c.pair, c.refused, c.warned = p, "", ""
 	listeners := c.listeners
 	c.mu.Unlock()
 	c.metrics.certificateExpiry.Set(float64(p.notAfter.Unix()))
@@ -155,8 +167,10 @@ func (c *servingCertificate) reload() {
 		c.mu.Unlock()
 		return
 	}
-	if err == nil && !now.Before(loaded.notAfter) && now.Before(current.notAfter) {
-		err = fmt.Errorf("couldn't use the serving certificate %s: it expired at %s; put one in its place that is valid", c.certFile, loaded.notAfter.Format(time.RFC3339))
+	if err == nil && current.wrong(now) == "" {
+		if wrong := loaded.wrong(now); wrong != "" {
+			err = fmt.Errorf("couldn't use the serving certificate %s: %s; put one in its place that is valid, or compare this host's clock with that of who signed it", c.certFile, wrong)
+		}
 	}
 	if err != nil {
 		if reason := err.Error(); reason != refused { // the files are looked at again and again
@@ -174,7 +188,8 @@ func (c *servingCertificate) reload() {
 	c.warn()
 }
 
-// renew makes a pair where there is none, and another one when four fifths of the time of one that is our own are over.
+// renew makes a pair where there is none, and another one when four fifths of the time of one that is our own are over, or the
+// clock went back to before it.
 func (c *servingCertificate) renew() error {
 	c.mu.Lock()
 	current := c.pair
@@ -182,7 +197,7 @@ func (c *servingCertificate) renew() error {
 	now := c.now()
 	if current.cert != nil {
 		life := current.notAfter.Sub(current.notBefore)
-		if c.given || !current.own || now.Before(current.notAfter.Add(-life/5)) {
+		if c.given || !current.own || !now.Before(current.notBefore) && now.Before(current.notAfter.Add(-life/5)) {
 			return nil
 		}
 	}
@@ -205,20 +220,27 @@ func (c *servingCertificate) renew() error {
 	return nil
 }
 
-// warn says once that the certificate has expired, or will soon.
+// warn says, once each, that the certificate is not valid yet, expires soon, or has expired.
 func (c *servingCertificate) warn() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	left := c.pair.notAfter.Sub(c.now())
-	if c.warned || left > expirySoon {
+	now := c.now()
+	wrong := c.pair.wrong(now)
+	soon := wrong == "" && c.pair.notAfter.Sub(now) <= expirySoon
+	said := wrong
+	if soon {
+		said = "soon"
+	}
+	if said == c.warned {
 		return
 	}
-	c.warned = true
-	if left <= 0 {
-		c.log.Error("the serving certificate has expired: clients that check it refuse this server; put another one in its place, it is taken at once", "file", c.certFile, "expired", c.pair.notAfter)
-		return
+	c.warned = said
+	switch {
+	case wrong != "":
+		c.log.Error("clients that check the serving certificate refuse this server; put another one in its place, it is taken at once", "file", c.certFile, "reason", wrong)
+	case soon:
+		c.log.Warn("the serving certificate expires soon; put another one in its place, it is taken at once", "file", c.certFile, "expires", c.pair.notAfter)
 	}
-	c.log.Warn("the serving certificate expires soon; put another one in its place, it is taken at once", "file", c.certFile, "expires", c.pair.notAfter)
 }
 
 // replaceFile writes a file in one step.

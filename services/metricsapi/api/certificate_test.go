@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -8,7 +9,9 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"fmt"
+	"log/slog"
 	"math/big"
 	"net"
 	"net/http"
@@ -20,7 +23,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
-	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/headwater-metrics/headwater/services/internal/testenv"
 )
@@ -106,7 +108,8 @@ func TestServingCertificateChanges(t *testing.T) {
 	cert, _ := pair(t, "three", soon)
 	_, key := pair(t, "three", soon)
 	expired, expiredKey := pair(t, "expired", time.Now().Add(-time.Hour))
-	for i, bad := range [][2][]byte{{cert, key}, {[]byte("no certificate"), key}, {expired, expiredKey}} {
+	early, earlyKey := pair(t, "early", time.Now().Add(72*time.Hour)) // valid for two days
+	for i, bad := range [][2][]byte{{cert, key}, {[]byte("no certificate"), key}, {expired, expiredKey}, {early, earlyKey}} {
 		before := reloads("failure")
 		write(bad[0], bad[1])
 		testenv.Eventually(t, 10*time.Second, func() error {
@@ -129,6 +132,78 @@ func TestServingCertificateChanges(t *testing.T) {
 	if response, err := open.Do(s.request(http.MethodGet, "/livez")); err != nil || response.StatusCode != 200 {
 		t.Errorf("the connection that was open: %v, %v", response, err)
 	}
+}
+
+// TestServingCertificateOutOfItsTime: at the start there is no better one, as in metrics-server; later, the one that is valid
+// stays, until the other is or it isn't itself.
+func TestServingCertificateOutOfItsTime(t *testing.T) {
+	var log bytes.Buffer
+	options := NewOptions().SecureServing
+	dir := t.TempDir()
+	options.ServerCert.CertKey.CertFile, options.ServerCert.CertKey.KeyFile = filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key")
+	write := func(name string, notAfter time.Time) {
+		t.Helper()
+		cert, key := pair(t, name, notAfter)
+		if err := errors.Join(os.WriteFile(options.ServerCert.CertKey.CertFile, cert, 0o600), os.WriteFile(options.ServerCert.CertKey.KeyFile, key, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	now := epoch
+	metrics := newMetrics(nil, newServed(t).service)
+	load := func() *servingCertificate {
+		t.Helper()
+		log.Reset()
+		c, err := newServingCertificate(options, func() time.Time { return now }, slog.New(slog.NewTextHandler(&log, nil)), metrics)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	failures := func() float64 { return testutil.ToFloat64(metrics.certificateReloads.WithLabelValues("failure")) }
+	shows := func(c *servingCertificate, want string, says ...string) {
+		t.Helper()
+		if parsed, err := tls.X509KeyPair(c.CurrentCertKeyContent()); err != nil || parsed.Leaf.Subject.CommonName != want {
+			t.Errorf("it shows %v, %v, want %s", parsed.Leaf.Subject, err, want)
+		}
+		if got := strings.Count(log.String(), "\n"); got != len(says) {
+			t.Errorf("%d lines, want %d:\n%s", got, len(says), log.String())
+		}
+		for _, text := range says {
+			if !strings.Contains(log.String(), text) {
+				t.Errorf("the log doesn't say %q:\n%s", text, log.String())
+			}
+		}
+		log.Reset()
+	}
+	write("early", now.Add(49*time.Hour)) // valid in an hour
+	c := load()
+	shows(c, "early", "clients that check the serving certificate refuse this server")
+	write("past", now.Add(-time.Hour))
+	c.reload()
+	shows(c, "past", "serving with another certificate", "it expired at 2026-03-04T04:06:07Z")
+	write("good", now.Add(47*time.Hour))
+	c.reload()
+	shows(c, "good", "serving with another certificate", "expires soon")
+	write("early", now.Add(72*time.Hour))
+	for range 3 {
+		c.reload()
+	}
+	shows(c, "good", "it is not valid before 2026-03-05T05:06:07Z; put one in its place that is valid, or compare this host's clock")
+	if n := failures(); n != 1 {
+		t.Errorf("%v failures were counted, want 1", n)
+	}
+	now = epoch.Add(24 * time.Hour)
+	c.reload() // which the watch has it do every ten seconds
+	shows(c, "early", "serving with another certificate", "expires soon")
+	// The one in use expires while there is none that is better.
+	write("far", now.Add(30*24*time.Hour))
+	c.reload()
+	shows(c, "early", "it is not valid before")
+	now = epoch.Add(72 * time.Hour)
+	c.reload()
+	shows(c, "far", "serving with another certificate", "refuse this server")
+	c.warn()
+	shows(c, "far")
 }
 
 // TestServingCertificateThatCannotBeUsed ends the start with what to do.
@@ -215,8 +290,12 @@ func TestSelfSignedCertificates(t *testing.T) {
 	if kept := parse(load(running.now())); !kept.Equal(renewed) {
 		t.Error("the renewed one was not kept")
 	}
-	if late := parse(load(renewed.NotAfter.Add(time.Hour))); late.Equal(renewed) {
+	late := parse(load(renewed.NotAfter.Add(time.Hour)))
+	if late.Equal(renewed) {
 		t.Error("an expired one was shown")
+	}
+	if now := parse(load(now)); now.Equal(late) || now.NotBefore.After(renewed.NotBefore) {
+		t.Errorf("after the clock went back it shows one of %v", now.NotBefore)
 	}
 	// Somebody else's.
 	cert, key := pair(t, "theirs", now.Add(-time.Hour))
@@ -232,97 +311,5 @@ func TestSelfSignedCertificates(t *testing.T) {
 	options.ServerCert.CertDirectory = ""
 	if got := parse(load(now)); got.Subject.CommonName == "theirs" {
 		t.Error("there is none in memory")
-	}
-}
-
-// TestTheAggregationLayersAuthorityChanges: who has a certificate of the new one is believed within seconds, who has one of
-// the old one no more.
-func TestTheAggregationLayersAuthorityChanges(t *testing.T) {
-	s := start(t, small)
-	before := s.kube.frontProxy.client(t, "front-proxy-client")
-	next := newAuthority(t, "front-proxy-ca-2")
-	after := next.client(t, "front-proxy-client")
-	ask := func(certificate tls.Certificate) int {
-		t.Helper()
-		request, err := http.NewRequest(http.MethodGet, s.url+group+"/nodes", nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		request.Header.Set("X-Remote-User", "viewer")
-		response, err := s.client(&certificate).Do(request)
-		if err != nil {
-			return 0
-		}
-		response.Body.Close()
-		return response.StatusCode
-	}
-	if got := ask(before); got != 200 {
-		t.Fatalf("at first: %d", got)
-	}
-	if got := ask(after); got == 200 {
-		t.Fatalf("with an authority that nobody trusts yet: %d", got)
-	}
-	s.kube.trust(next)
-	testenv.Eventually(t, 20*time.Second, func() error {
-		if got := ask(after); got != 200 {
-			return fmt.Errorf("with the new authority: %d", got)
-		}
-		return nil
-	})
-	if got := ask(before); got == 200 {
-		t.Error("the old authority is still believed")
-	}
-}
-
-// TestTheTokenFileChanges: the server goes on asking the API server with what its kubeconfig's token file says now.
-func TestTheTokenFileChanges(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "token")
-	write := func(token string) {
-		t.Helper()
-		if err := os.WriteFile(file, []byte(token), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	write("first")
-	s := newServed(t, func(c *Config) {
-		config, err := clientcmd.LoadFromFile(c.Options.Kubeconfig)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, user := range config.AuthInfos {
-			user.Token, user.TokenFile = "", file
-		}
-		if err := clientcmd.WriteToFile(*config, c.Options.Kubeconfig); err != nil {
-			t.Fatal(err)
-		}
-	})
-	s.kube.set(func() { s.kube.token = "first" })
-	small(s)
-	s.whole()
-	s.run()
-	ask := func() int {
-		code, _ := s.get(group + "/nodes")
-		return code
-	}
-	if code := ask(); code != 200 {
-		t.Fatalf("at first: %d", code)
-	}
-	for _, token := range []string{"second", "third"} {
-		write(token)
-		s.kube.set(func() { s.kube.token = token })
-		for range 3 {
-			if code := ask(); code != 200 {
-				t.Fatalf("with the %s token: %d", token, code)
-			}
-		}
-	}
-	write("wrong") // and it is not asked again and again
-	s.kube.set(func() { s.kube.token = "right" })
-	if code := ask(); code == 200 {
-		t.Error("a wrong token was good enough")
-	}
-	write("right")
-	if code := ask(); code != 200 {
-		t.Errorf("with the right token: %d", code)
 	}
 }

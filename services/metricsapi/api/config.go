@@ -23,6 +23,9 @@ type Config struct {
 	// Version is what /version and the OpenAPI documents say, "v1.2.3"; "" for the library's.
 	Version string
 
+	// Whole is called once, when both views are whole for the first time; nil for none.
+	Whole func()
+
 	// Log receives what an operator needs to know; nil for none.
 	Log *slog.Logger
 	// Registry takes the self-metrics; nil for none. Those that are metrics-server's are on this server's /metrics only.
@@ -48,7 +51,7 @@ func (c *Config) complete() error {
 		return err
 	}
 	if err := o.Server.ComponentGlobalsRegistry.Set(); err != nil {
-		return fmt.Errorf("couldn't apply --feature-gates or --emulated-version: %w", err)
+		return fmt.Errorf("couldn't apply --feature-gates, --emulated-version or --min-compatibility-version: %w; there is nothing to choose here, leave them out", err)
 	}
 	if o.Authentication.RemoteKubeConfigFile == "" {
 		o.Authentication.RemoteKubeConfigFile = o.Kubeconfig

@@ -83,19 +83,19 @@ func TestWhyAPodHasNoMetrics(t *testing.T) {
 		says  string // the last of them that doesn't hold, or the verdict
 	}{
 		"nothing":      {1, "no such pod is known; is it spelled right"},
-		"done":         {2, `its phase is "Succeeded"; only running pods`},
-		"waiting":      {2, `its phase is "Pending"`},
+		"done":         {2, `its phase is "Succeeded"; only running pods have metrics, as in metrics-server. Its containers have ended`},
+		"waiting":      {2, `its phase is "Pending"; only running pods have metrics, as in metrics-server. It has been waiting for a node, an image or a volume since it was created at 2026-03-04T04:36:07Z; kubectl describe pod -n shop waiting tells for what`},
 		"on-no-node":   {3, "it has no spec.nodeName"},
-		"on-gone":      {5, "there is no sample of gone"},
-		"on-unscraped": {5, "does its --node-selector (or --node, or its shard) take in this node"},
-		"on-old":       {6, "it is 51s old, and one counts for 45s (--max-sample-age); no attempt is known since: is the ingester running?"},
-		"on-hung":      {6, "it is 1m1s old, and one counts for 45s (--max-sample-age); 4 attempts in a row by ingest-1 failed, the last success was at 2026-03-04T05:05:07Z (timeout): it didn't answer within 10s; look at the kubelet's log"},
+		"on-gone":      {5, "there is no sample of gone, and no report of a failure"},
+		"on-unscraped": {5, "no report of a failure, while other nodes are scraped: does an ingester's --node-selector (or --node, or --shard) take in this node?"},
+		"on-old":       {6, "the sample is 51s old, and one counts for 45s (--max-sample-age); no attempt is known since, while other nodes are scraped: does an ingester's --node-selector"},
+		"on-hung":      {6, "the sample is 1m1s old, and one counts for 45s (--max-sample-age); ingest-1 failed 4 times in a row since the last success, which was at 2026-03-04T05:05:07Z; the last time at 2026-03-04T05:05:57Z (timeout): it didn't answer within 10s; look at the kubelet's log; the next attempt is due at 2026-03-04T05:06:12Z"},
 		"without-cpu":  {7, "the ingester dropped it because of its container server: pod_container_without_cpu: the kubelet gave no CPU time"},
-		"not-told":     {7, "didn't tell of it: its containers were not running yet, or are not any more; or it is one of the 3 that were dropped"},
+		"not-told":     {7, "the kubelet of dropping didn't tell of it at 2026-03-04T05:06:07Z: its containers were not running yet, or are not any more; or it is one of the 3 that were dropped and are not known by name. kubectl get --raw /api/v1/nodes/dropping/proxy/metrics/resource shows what it tells, kubectl describe pod -n shop not-told whether they run"},
 		"claimed":      {7, "that of node-c has a pod of this name, which is not believed: the API says that it runs on dropping"},
-		"recreated":    {8, "it was recreated; the next scrape brings its own"},
-		"another-uid":  {8, "it has the UID uid-of-another, this pod has uid-of-another-uid"},
-		"fresh":        {9, "of new there is one reading only"},
+		"recreated":    {8, "this pod was created at 2026-03-04T05:06:06Z, and what is known was read, or its containers started, before: it was recreated; the next scrape, due at about 2026-03-04T05:06:22Z, brings its own"},
+		"another-uid":  {8, "at 2026-03-04T05:06:07Z it had the UID uid-of-another, this pod has uid-of-another-uid: it was recreated"},
+		"fresh":        {9, "of new (started at 2026-03-04T04:36:08Z) there is one reading only, as it is new or was restarted; the whole pod waits for the next scrape, due at about 2026-03-04T05:06:22Z, because"},
 		"mixed":        {10, "It has metrics, without those of bad."},
 		"reset":        {10, "It has metrics, but of no container"},
 		"healthy":      {10, "It has metrics."},
@@ -204,8 +204,8 @@ func TestThePageOfNodes(t *testing.T) {
 		t.Errorf("%+v", n)
 	}
 	for name, want := range map[string]string{
-		"node-a": "node-a has metrics: its last sample is 1s old.", "silent": "silent has no metrics: its node silent has not been scraped.",
-		"hung": "hung has no metrics: the last sample of its node hung is too old.", "first": "there is one reading so far", "back": "its CPU counter went backwards",
+		"node-a": "node-a has metrics: the sample is 1s old, and one counts for 45s (--max-sample-age).", "silent": "silent has no metrics: it has not been scraped: there is no sample of silent, and no report",
+		"hung": "hung has no metrics: it has only a sample that is too old: the sample is 1m1s old", "first": "there is one reading so far", "back": "its CPU counter went backwards",
 	} {
 		code, page := s.page("&node=" + name)
 		if code != 200 || len(page.Nodes) != 1 || len(page.Notes) != 1 || !strings.Contains(page.Notes[0], want) {
@@ -226,7 +226,7 @@ func TestThePageOfNodes(t *testing.T) {
 	// The node's own figures were dropped.
 	s.sample(nodeSample("silent", nil))
 	s.report(schemas.ScrapeReport{Node: "silent", Result: schemas.ScrapeSuccess, Time: at(0), Dropped: []schemas.DroppedUsage{{Reason: "node_without_cpu"}}})
-	if _, page := s.page("&node=silent"); !strings.Contains(page.Notes[0], "its own figures were dropped (node_without_cpu): the kubelet gave no CPU time") {
+	if _, page := s.page("&node=silent"); !strings.Contains(page.Notes[0], "its own figures of 2026-03-04T05:06:07Z were dropped (node_without_cpu): the kubelet gave no CPU time") {
 		t.Errorf("%v", page.Notes)
 	}
 	if code, page := s.page("&node=" + url.QueryEscape("<b>")); code != 404 || len(page.Nodes) != 0 {

@@ -75,6 +75,11 @@ func TestEveryFlagOfMetricsServer(t *testing.T) {
 			t.Errorf("--%s is %q by default, want %q", name, got, want)
 		}
 	}
+	for _, name := range []string{"extended-usage", "enable-watch"} { // which metrics-server doesn't have: as if they weren't there
+		if f := all.Lookup(name); f == nil || f.DefValue != "false" {
+			t.Errorf("--%s is on by default: %+v", name, f)
+		}
+	}
 	if seen < 100 || kubelet != len(ineffective) {
 		t.Errorf("%d flags were found in the help text, %d of %d that have no effect", seen, kubelet, len(ineffective))
 	}
@@ -130,4 +135,32 @@ func connection(t *testing.T) *stream.Conn {
 	}
 	t.Cleanup(conn.Close)
 	return conn
+}
+
+// TestTextsOfFlags: each that is put in the place of the library's own has a flag, and what is said of the limit is so.
+func TestTextsOfFlags(t *testing.T) {
+	options := NewOptions()
+	sections := options.Flags()
+	said := map[string]string{}
+	for _, section := range sections.FlagSets {
+		section.VisitAll(func(f *pflag.Flag) { said[f.Name] = f.Usage })
+	}
+	for name, text := range clearer {
+		if said[name] != text {
+			t.Errorf("--%s says %q", name, said[name])
+		}
+	}
+	for flag, value := range map[string]string{"feature-gates": "X=true", "emulated-version": "kube=1.36"} {
+		options := NewOptions()
+		options.Kubeconfig = newKubeAPI(t).kubeconfig(t)
+		sections := options.Flags()
+		generic := sections.FlagSet("generic")
+		err := generic.Set(flag, value)
+		if err == nil {
+			_, err = New(Config{Options: options, Cluster: "test", Conn: connection(t)})
+		}
+		if err == nil || !strings.Contains(err.Error(), "there is nothing to choose here, leave them out") {
+			t.Errorf("--%s=%s: %v", flag, value, err)
+		}
+	}
 }

@@ -32,8 +32,9 @@ type ages struct {
 	sum     float64 // seconds
 }
 
+// add takes in an age. What is of the future, by a clock that is ahead, counts as new: a sum must not shrink.
 func (a *ages) add(age time.Duration) {
-	seconds := age.Seconds()
+	seconds := max(age, 0).Seconds()
 	i, _ := slices.BinarySearch(freshnessBounds[:], seconds)
 	a.buckets[i]++
 	a.count++

@@ -17,15 +17,18 @@ import (
 // everything, told that he may not. Behind the gate he waits for these milliseconds.
 type gate struct {
 	net.Listener
-	probes chan net.Conn // connections of our own, let in before it opens
-	opened chan struct{}
-	closed chan struct{}
-	open   func()
-	close  func()
+	probes    chan net.Conn // connections of our own, let in before it opens
+	accepting chan struct{} // closed when Accept is called first
+	opened    chan struct{}
+	closed    chan struct{}
+	accept    func()
+	open      func()
+	close     func()
 }
 
 func newGate(l net.Listener) *gate {
-	g := &gate{Listener: l, probes: make(chan net.Conn), opened: make(chan struct{}), closed: make(chan struct{})}
+	g := &gate{Listener: l, probes: make(chan net.Conn), accepting: make(chan struct{}), opened: make(chan struct{}), closed: make(chan struct{})}
+	g.accept = sync.OnceFunc(func() { close(g.accepting) })
 	g.open = sync.OnceFunc(func() { close(g.opened) })
 	g.close = sync.OnceFunc(func() { close(g.closed) })
 	return g
@@ -33,6 +36,7 @@ func newGate(l net.Listener) *gate {
 
 // Accept implements net.Listener.
 func (g *gate) Accept() (net.Conn, error) {
+	g.accept()
 	select {
 	case <-g.opened:
 		return g.Listener.Accept()

@@ -32,16 +32,21 @@ import (
 type fakeReplay struct {
 	waiting    string
 	heard      atomic.Int64
+	silence    atomic.Pointer[stream.Silence]
 	rebuilding atomic.Bool
 }
 
 func (*fakeReplay) Run(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
 func (f *fakeReplay) Ready() error                { return errors.New(f.waiting) }
 func (f *fakeReplay) Position() stream.Position {
+	p := stream.Position{Rebuilding: f.rebuilding.Load()}
 	if heard := f.heard.Load(); heard != 0 {
-		return stream.Position{Heard: time.Unix(0, heard), Rebuilding: f.rebuilding.Load()}
+		p.Heard = time.Unix(0, heard)
 	}
-	return stream.Position{Rebuilding: f.rebuilding.Load()}
+	if silence := f.silence.Load(); silence != nil {
+		p.Silence = *silence
+	}
+	return p
 }
 
 // served is a metrics API server that runs, and what it is fed by.

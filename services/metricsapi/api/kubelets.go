@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/headwater-metrics/headwater/schemas"
+	"github.com/headwater-metrics/headwater/services/internal/view"
 )
 
 // kubeletMetrics are those of metrics-server's own metrics that tell of scrapes. Here they tell of what ingest does, of
@@ -185,8 +186,12 @@ func newStoredPoints(s *Service) *storedPoints {
 			if usage == nil {
 				return 0, 0
 			}
+			var selected view.UsageReader = usage
+			if catalog := s.catalogs.Load(); catalog != nil {
+				selected = catalog.selectUsage(usage)
+			}
 			oldest := s.now().Add(-s.cfg.Options.maxSampleAge()).UnixNano()
-			for _, sample := range usage.All() {
+			for _, sample := range selected.All() {
 				if sample.Time >= oldest {
 					n, c := servable(sample)
 					nodes, containers = nodes+n, containers+c

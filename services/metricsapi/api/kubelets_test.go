@@ -127,6 +127,24 @@ metrics_server_storage_points{type="node"} 3
 	}
 }
 
+// TestStoredPoints: of what has one reading only, nothing can be served, so it isn't counted.
+func TestStoredPoints(t *testing.T) {
+	twice, once := point(1, 1, time.Second), point(0, 1, 0)
+	for name, c := range map[string]struct {
+		sample            schemas.UsageSample
+		nodes, containers int
+	}{
+		"all":           {nodeSample("n", &twice, podUsage("ns", "p", container("a", twice), container("b", twice))), 1, 2},
+		"one container": {nodeSample("n", &twice, podUsage("ns", "p", container("a", twice), container("b", once))), 1, 1},
+		"the node":      {nodeSample("n", &once, podUsage("ns", "p", container("a", twice)), podUsage("ns", "q", container("a", twice))), 0, 2},
+		"without node":  {nodeSample("n", nil, podUsage("ns", "p", container("a", once))), 0, 0},
+	} {
+		if nodes, containers := servable(&c.sample); nodes != c.nodes || containers != c.containers {
+			t.Errorf("%s: %d nodes, %d containers; want %d, %d", name, nodes, containers, c.nodes, c.containers)
+		}
+	}
+}
+
 func TestTickBounds(t *testing.T) {
 	for resolution, want := range map[time.Duration][]float64{
 		15 * time.Second: {12.5, 15, 22.5, 30}, time.Minute: {35, 60, 90, 120}, 10 * time.Second: nil, time.Second: nil, 11 * time.Second: {10.5, 11, 16.5, 22},

@@ -1,16 +1,20 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/spf13/pflag"
+	cliflag "k8s.io/component-base/cli/flag"
 
 	"github.com/headwater-metrics/headwater/services/internal/testenv"
 )
@@ -70,6 +74,38 @@ func TestEndsWhileItWaitsForTheAPIServer(t *testing.T) {
 	}
 }
 
+// TestNothingGoesOnAfterTheEnd ends the server while it is about to serve, or has just begun to.
+func TestNothingGoesOnAfterTheEnd(t *testing.T) {
+	s := newServed(t)
+	s.whole()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	stopped := make(chan error, 1)
+	go func() { stopped <- s.service.Run(ctx) }()
+	testenv.Eventually(t, 10*time.Second, func() error {
+		if !goroutineIn("openWhenTrusting") && s.service.starting.Load() != nil {
+			return errors.New("it doesn't serve yet")
+		}
+		return nil
+	})
+	cancel()
+	if err := <-stopped; err != nil {
+		t.Error(err)
+	}
+	if err := s.service.Ready(); err == nil {
+		t.Error("it is ready after the end")
+	}
+	if goroutineIn("openWhenTrusting") {
+		t.Error("the gate is still being opened")
+	}
+}
+
+// goroutineIn tells whether a goroutine is in a function of that name.
+func goroutineIn(function string) bool {
+	stacks := make([]byte, 4<<20)
+	return bytes.Contains(stacks[:runtime.Stack(stacks, true)], []byte("."+function+"("))
+}
+
 // TestTheAPIServerGoesAwayLater: what was allowed before stays allowed for the cache's time, and the members of
 // system:masters need no review at all.
 func TestTheAPIServerGoesAwayLater(t *testing.T) {
@@ -127,7 +163,7 @@ func TestWrongConfiguration(t *testing.T) {
 		"port":                            {func(c *Config) { c.Options.SecureServing.BindPort = 70000 }, "--secure-port 70000"},
 		"TLS version":                     {func(c *Config) { c.Options.SecureServing.MinTLSVersion = "1.3" }, `--tls-min-version is "1.3"; give one of VersionTLS10, VersionTLS11, VersionTLS12, VersionTLS13`},
 		"ciphers":                         {func(c *Config) { c.Options.SecureServing.CipherSuites = []string{"none"} }, "--tls-cipher-suites: "},
-		"a folder of authorities":         {func(c *Config) { c.Options.Authentication.ClientCert.ClientCA = folder }, "couldn't read certificates from --client-ca-file " + folder + ": read " + folder + ": is a directory; give a PEM file"},
+		"a folder of authorities":         {func(c *Config) { c.Options.Authentication.ClientCert.ClientCA = folder }, "couldn't read certificates from --client-ca-file " + folder + ": " + folder + " is no regular file but a folder; give a file"},
 		"an empty file of authorities":    {func(c *Config) { c.Options.Authentication.ClientCert.ClientCA = write("") }, "couldn't read certificates from --client-ca-file "},
 		"no authority of the front proxy": {func(c *Config) { c.Options.Authentication.RequestHeader.ClientCAFile = write("") }, "; give a PEM file with those of the authorities, or leave the flag out"},
 		"no file of authorities":          {func(c *Config) { c.Options.Authentication.RequestHeader.ClientCAFile = "no-such-file" }, "--requestheader-client-ca-file no-such-file: open no-such-file"},
@@ -137,6 +173,34 @@ func TestWrongConfiguration(t *testing.T) {
 		c.change(&config)
 		if _, err := New(config); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want it to say %s", name, err, c.want)
+		}
+	}
+}
+
+// TestPipesInPlaceOfFiles: nobody writes to them, and who opened one would wait for ever.
+func TestPipesInPlaceOfFiles(t *testing.T) {
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	kubeconfig := newKubeAPI(t).kubeconfig(t)
+	for flag, give := range map[string]func(*Options){
+		"--kubeconfig":                   func(o *Options) { o.Kubeconfig = pipe },
+		"--authentication-kubeconfig":    func(o *Options) { o.Authentication.RemoteKubeConfigFile = pipe },
+		"--authorization-kubeconfig":     func(o *Options) { o.Authorization.RemoteKubeConfigFile = pipe },
+		"--client-ca-file":               func(o *Options) { o.Authentication.ClientCert.ClientCA = pipe },
+		"--requestheader-client-ca-file": func(o *Options) { o.Authentication.RequestHeader.ClientCAFile = pipe },
+		"--tls-sni-cert-key": func(o *Options) {
+			o.SecureServing.SNICertKeys = []cliflag.NamedCertKey{{CertFile: kubeconfig, KeyFile: pipe}}
+		},
+		"--audit-policy-file":         func(o *Options) { o.Audit.PolicyFile = pipe },
+		"--audit-webhook-config-file": func(o *Options) { o.Audit.WebhookOptions.ConfigFile = pipe },
+	} {
+		options := NewOptions()
+		options.Kubeconfig = kubeconfig
+		give(options)
+		if _, err := New(Config{Options: options, Cluster: "test"}); err == nil || !strings.Contains(err.Error(), pipe+" is no regular file but a named pipe; give a file") || !strings.Contains(err.Error(), flag) {
+			t.Errorf("%s: %v", flag, err)
 		}
 	}
 }

@@ -3,7 +3,8 @@ package api
 import (
 	"errors"
 	"fmt"
-	"os"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,6 +13,8 @@ import (
 	"k8s.io/client-go/util/cert"
 	cliflag "k8s.io/component-base/cli/flag"
 	"k8s.io/component-base/compatibility"
+
+	"github.com/headwater-metrics/headwater/services/internal/files"
 )
 
 // Options are what the flags of metrics-server set that concern serving. NewOptions gives the defaults; Flags declares
@@ -24,7 +27,7 @@ type Options struct {
 	// times Resolution. Too short a time makes nodes blink whose kubelets are slow; with too long a time the autoscaler acts
 	// on what was.
 	MaxSampleAge time.Duration
-	// NodeSelector restricts which nodes are listed, beside what the client asks for; "" for all.
+	// NodeSelector restricts which nodes have metrics, they and the pods on them; "" for all.
 	NodeSelector string
 	// ExtendedUsage adds what metrics-server doesn't serve to each usage: "swap", where the kubelet tells of it. Clients that
 	// don't know it ignore it; Tables have another column.
@@ -70,20 +73,43 @@ func (o *Options) Flags() (sections cliflag.NamedFlagSets) {
 	own := sections.FlagSet("metrics server")
 	own.DurationVar(&o.Resolution, "metric-resolution", o.Resolution, "How often kubelets are scraped: the same as ingest's, 1s to 24h.")
 	own.DurationVar(&o.MaxSampleAge, "max-sample-age", o.MaxSampleAge, "Age beyond which a sample is no longer served; 0 means 3 times --metric-resolution.")
-	own.StringVarP(&o.NodeSelector, "node-selector", "l", o.NodeSelector, "Label selector: only nodes that match are listed.")
+	own.StringVarP(&o.NodeSelector, "node-selector", "l", o.NodeSelector, "Label selector: only nodes that match have metrics, and the pods on them. Give it to ingest, too, which then scrapes no others.")
 	own.BoolVar(&o.ExtendedUsage, "extended-usage", o.ExtendedUsage, "Serve swap beside CPU and memory, where kubelets tell of it: for kubectl top --show-swap.")
 	own.BoolVar(&o.EnableWatch, "enable-watch", o.EnableWatch, "Serve watch beside get and list: kubectl get podmetrics -w, informers.")
 	own.StringVar(&o.Kubeconfig, "kubeconfig", o.Kubeconfig, "Kubeconfig file for requests to the API server; used for authentication and authorization where they have none of their own. In-cluster credentials where empty.")
 
 	o.Server.AddUniversalFlags(sections.FlagSet("generic"))
-	serving := sections.FlagSet("apiserver secure serving")
-	o.SecureServing.AddFlags(serving)
-	serving.Lookup("secure-port").Usage = "The port on which to serve HTTPS with authentication and authorization. 0 takes any free port."
+	o.SecureServing.AddFlags(sections.FlagSet("apiserver secure serving"))
 	o.Authentication.AddFlags(sections.FlagSet("apiserver authentication"))
 	o.Authorization.AddFlags(sections.FlagSet("apiserver authorization"))
 	o.Audit.AddFlags(sections.FlagSet("apiserver audit log"))
 	o.Features.AddFlags(sections.FlagSet("features"))
+	for name, text := range clearer {
+		for _, section := range sections.FlagSets {
+			if flag := section.Lookup(name); flag != nil {
+				flag.Usage = text
+			}
+		}
+	}
 	return sections
+}
+
+// clearer says what some of the library's flags do here, where its own text is about kube-apiserver.
+var clearer = map[string]string{
+	"secure-port":                    "The port on which to serve HTTPS with authentication and authorization. 0 takes any free port.",
+	"max-requests-inflight":          "Most requests that are answered at a time, watches not counted; more get 429. 0: no limit.",
+	"max-mutating-requests-inflight": "The same for requests that would write, all of which are refused. 0: no limit.",
+	"enable-priority-and-fairness":   "Has no effect, as in metrics-server: the limit is --max-requests-inflight.",
+	"feature-gates":                  "Taken as by metrics-server, which has no gates here either: leave it empty.",
+	"emulated-version":               "Taken as by metrics-server, which has no component here either: leave it empty.",
+	"min-compatibility-version":      "Taken as by metrics-server, which has no component here either: leave it empty.",
+	"storage-initialization-timeout": "Has no effect: nothing is stored here.",
+	"cert-dir":                       "Folder for the self-signed serving certificate, which is made and renewed there where no --tls-cert-file is given; one that somebody else puts there is served, too.",
+	"tls-cert-file":                  "File with the serving certificate, and those of its authorities behind it; read again when it changes. Without it the server signs one itself: see --cert-dir.",
+	"tls-private-key-file":           "File with the key of --tls-cert-file; read again when it changes.",
+	"client-ca-file":                 "File with the authorities whose client certificates are believed: the common name is the user, the organizations are the groups. Where empty, those that the cluster itself believes.",
+	"authentication-kubeconfig":      "Kubeconfig file for asking the API server whose a token is (create tokenreviews.authentication.k8s.io); --kubeconfig where empty.",
+	"authorization-kubeconfig":       "Kubeconfig file for asking the API server what somebody may do (create subjectaccessreviews.authorization.k8s.io); --kubeconfig where empty.",
 }
 
 // maxResolution bounds Resolution: what is some times as long has to fit into a duration, too.
@@ -98,10 +124,11 @@ func (o *Options) Validate() error {
 	if o.MaxSampleAge < 0 || o.MaxSampleAge > 0 && o.MaxSampleAge < o.Resolution {
 		wrong = append(wrong, fmt.Errorf("--max-sample-age is %v; it must be at least --metric-resolution (%v), or 0 for 3 times that", o.MaxSampleAge, o.Resolution))
 	}
-	if _, err := o.nodeRequirements(); err != nil {
+	if _, err := o.nodeSelector(); err != nil {
 		wrong = append(wrong, err)
 	}
 	wrong = append(wrong, o.checkTLS()...)
+	wrong = append(wrong, o.checkFiles()...)
 	wrong = append(wrong, o.Server.Validate()...)
 	wrong = append(wrong, o.SecureServing.Validate()...)
 	wrong = append(wrong, o.Authentication.Validate()...)
@@ -126,12 +153,27 @@ func (o *Options) checkTLS() (wrong []error) {
 		checkAuthorities("--requestheader-client-ca-file", o.Authentication.RequestHeader.ClientCAFile))
 }
 
+// checkFiles looks at those that the library reads by itself, which would wait for ever for a named pipe. The others are
+// looked at where they are read.
+func (o *Options) checkFiles() (wrong []error) {
+	named := map[string][]string{"--audit-policy-file": {o.Audit.PolicyFile}, "--audit-webhook-config-file": {o.Audit.WebhookOptions.ConfigFile}}
+	for _, pair := range o.SecureServing.SNICertKeys {
+		named["--tls-sni-cert-key"] = append(named["--tls-sni-cert-key"], pair.CertFile, pair.KeyFile)
+	}
+	for _, flag := range slices.Sorted(maps.Keys(named)) {
+		if err := files.Check(named[flag]...); err != nil {
+			wrong = append(wrong, fmt.Errorf("couldn't read what %s names: %w", flag, err))
+		}
+	}
+	return wrong
+}
+
 // checkAuthorities looks whether a flag's file, "" for none, has certificates.
 func checkAuthorities(flag, file string) error {
 	if file == "" {
 		return nil
 	}
-	text, err := os.ReadFile(file)
+	text, err := files.Read(file, maxPEM)
 	if err == nil {
 		_, err = cert.ParseCertsPEM(text)
 	}
@@ -149,15 +191,15 @@ func (o *Options) maxSampleAge() time.Duration {
 	return 3 * o.Resolution
 }
 
-// nodeRequirements is NodeSelector parsed.
-func (o *Options) nodeRequirements() (labels.Requirements, error) {
-	selector := strings.TrimSpace(o.NodeSelector)
-	if selector == "" {
+// nodeSelector is NodeSelector parsed; nil where that is "".
+func (o *Options) nodeSelector() (labels.Selector, error) {
+	text := strings.TrimSpace(o.NodeSelector)
+	if text == "" {
 		return nil, nil
 	}
-	requirements, err := labels.ParseToRequirements(selector)
+	selector, err := labels.Parse(text)
 	if err != nil {
-		return nil, fmt.Errorf("--node-selector %q is no label selector: %w", selector, err)
+		return nil, fmt.Errorf("--node-selector %q is no label selector: %w", text, err)
 	}
-	return requirements, nil
+	return selector, nil
 }

@@ -7,8 +7,12 @@ import (
 	"github.com/klauspost/compress/flate"
 )
 
-// partItems is how many items of a list are made at a time: by one goroutine, into one page. As JSON, that many take more than
-// gzipFrom, however little they say.
+// partItems is how many entries of a view are read at a time, by one goroutine, into one part of a list, which becomes one page. A
+// part has fewer items where some of them have no metrics.
+//
+// JSON of several parts is compressed for who takes gzip without a look at its length, which isn't known before. One full part is
+// more than gzipFrom, however little its items say. Only where most of what was asked for has no metrics, JSON that the library
+// would send as it is may be compressed, too.
 const partItems = 1024
 
 // page is a part of an answer.

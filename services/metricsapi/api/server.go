@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -52,16 +53,18 @@ func (s *Service) listen() (*listening, error) {
 		options.Listener = listener
 	}
 	var l listening
-	if err := options.WithLoopback().ApplyTo(&l.SecureServingInfo, &l.loopback); err != nil {
+	if err := options.ApplyTo(&l.SecureServingInfo); err != nil {
 		return nil, fmt.Errorf("couldn't serve HTTPS on %s: %w; if the port is in use, stop what uses it or choose another --secure-port", where, err)
+	}
+	if l.loopback, err = addLoopback(l.SecureServingInfo, time.Now()); err != nil {
+		return nil, err
 	}
 	l.Cert = certificate
 	s.address.Store(l.Listener.Addr().(*net.TCPAddr))
 	return &l, nil
 }
 
-// listenAndServe opens the port and answers requests until ctx ends. To make keys takes some tenths of a second, beside which
-// the views are read.
+// listenAndServe opens the port and answers requests until ctx ends.
 func (s *Service) listenAndServe(ctx context.Context) error {
 	serving, err := s.listen()
 	if err != nil {
@@ -83,19 +86,25 @@ func (s *Service) serve(ctx context.Context, l *listening) error {
 	if err != nil {
 		return err
 	}
+	server.SecureServingInfo.ClientCA = holdTrust(server.SecureServingInfo.ClientCA, gate.accepting)
 	prepared := server.PrepareRun()
-	go func() {
-		patience, cancel := context.WithTimeout(ctx, 10*time.Second)
+	opening, end := context.WithCancel(ctx)
+	var opener sync.WaitGroup
+	opener.Go(func() {
+		patience, cancel := context.WithTimeout(opening, 10*time.Second)
 		defer cancel()
-		if err := gate.openWhenTrusting(patience, authorities); err != nil && ctx.Err() == nil {
+		if err := gate.openWhenTrusting(patience, authorities); err != nil && opening.Err() == nil {
 			s.cfg.Log.Warn("serving all the same; requests through the aggregation layer may be refused for a while", "error", err)
 		}
-		if ctx.Err() == nil {
+		if opening.Err() == nil {
 			s.starting.Store(nil)
 			s.cfg.Log.Info("serving the metrics API", "address", l.Listener.Addr().String())
 		}
-	}()
-	if err := prepared.RunWithContext(ctx); err != nil {
+	})
+	err = prepared.RunWithContext(ctx)
+	end()
+	opener.Wait() // so that nothing is said to be ready after the end
+	if err != nil {
 		return fmt.Errorf("couldn't serve the metrics API: %w", err)
 	}
 	return nil
@@ -200,11 +209,7 @@ func (s *Service) build(l *listening) (*genericapiserver.GenericAPIServer, error
 
 // install adds the API group.
 func (s *Service) install(server *genericapiserver.GenericAPIServer, scheme *runtime.Scheme, codecs serializer.CodecFactory) error {
-	requirements, err := s.cfg.Options.nodeRequirements()
-	if err != nil {
-		return err
-	}
-	settings := settings{now: s.now, maxAge: s.cfg.Options.maxSampleAge(), nodeSelector: requirements, extended: s.cfg.Options.ExtendedUsage,
+	settings := settings{now: s.now, maxAge: s.cfg.Options.maxSampleAge(), extended: s.cfg.Options.ExtendedUsage,
 		formats: newFormats(scheme, codecs), makers: new(makers)}
 	nodes, pods := watchable(&nodeStorage{s, settings}, &podStorage{s, settings}, s.watches)
 	resources := map[string]rest.Storage{"nodes": nodes, "pods": pods}

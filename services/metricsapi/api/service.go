@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"net"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/headwater-metrics/headwater/schemas"
 	"github.com/headwater-metrics/headwater/services/internal/stream"
@@ -29,12 +31,14 @@ type Service struct {
 
 	objectsReplay, usageReplay replay
 	cataloger                  *cataloger
+	selector                   labels.Selector // of nodes; nil for all
 	reports                    *reports
 	watches                    *watches // nil where watching is off
+	whole                      func()   // Config.Whole, the first time
 
 	address   atomic.Pointer[net.TCPAddr] // where it listens
 	starting  atomic.Pointer[error]       // why the HTTPS server doesn't answer yet; nil once it does
-	lastSweep atomic.Int64                // when the last sweep of the views ended, Unix nanoseconds; 0 before Run
+	lastSweep atomic.Pointer[time.Time]   // when the last sweep of the views ended; nil before Run
 }
 
 // replay is what the server asks a stream.Replay.
@@ -71,10 +75,16 @@ func New(cfg Config) (*Service, error) {
 // newService makes the server without its replays.
 func newService(cfg Config) *Service {
 	s := &Service{cfg: cfg, now: time.Now, cataloger: newCataloger(cfg.Cluster), reports: newReports()}
+	s.selector, _ = cfg.Options.nodeSelector() // Validate has read it
 	s.starting.Store(&errNotRunning)
 	s.metrics = newMetrics(cfg.Registry, s)
 	s.watches = newWatches(cfg.Options, func() time.Time { return s.now() }, cfg.Registry)
 	s.cataloger.watches = s.watches
+	s.whole = sync.OnceFunc(func() {
+		if cfg.Whole != nil {
+			cfg.Whole()
+		}
+	})
 	return s
 }
 
@@ -86,15 +96,15 @@ func (s *Service) replayConfig(name string, begin func() stream.Sink, whole func
 }
 
 func (s *Service) beginCatalog() stream.Sink {
-	return &catalogSink{cataloger: s.cataloger, catalog: newCatalog()}
+	return &catalogSink{cataloger: s.cataloger, catalog: newCatalog(s.selector)}
 }
 
 func (s *Service) serveCatalog(sink stream.Sink, p stream.Position) {
 	catalog := sink.(*catalogSink).catalog
 	catalog.settle()
-	s.catalogs.Serve(catalog)
-	s.watches.followCatalog(catalog, p)
+	s.watches.followCatalog(catalog, p, func() { s.catalogs.Serve(catalog) })
 	s.cfg.Log.Info("the objects are whole", "nodes", catalog.nodes.Len(), "running_pods", catalog.pods.Len(), "position", p.Sequence)
+	s.tellWhole()
 }
 
 func (s *Service) beginUsage() stream.Sink {
@@ -103,11 +113,18 @@ func (s *Service) beginUsage() stream.Sink {
 
 func (s *Service) serveUsage(sink stream.Sink, p stream.Position) {
 	usage := sink.(*usageSink).usage
-	s.usage.Serve(usage)
-	s.watches.followUsage(usage, p)
+	s.watches.followUsage(usage, p, func() { s.usage.Serve(usage) })
 	sink.(*usageSink).live.Store(true)
 	nodes, pods := usage.Len()
 	s.cfg.Log.Info("the usage is whole", "nodes", nodes, "pods", pods, "position", p.Sequence)
+	s.tellWhole()
+}
+
+// tellWhole tells whoever made the service when both views serve for the first time.
+func (s *Service) tellWhole() {
+	if s.catalogs.Load() != nil && s.usage.Load() != nil {
+		s.whole()
+	}
 }
 
 // Run replays the streams and serves, until ctx ends; then it lets running requests end and returns nil. A port that
@@ -177,8 +194,8 @@ func (s *Service) objectsReady() error {
 	return nil
 }
 
-// usageReady says why the view of the usage can't be read: it isn't whole, or it is but the stream has been silent (no
-// message, no heartbeat) for longer than a sample stays true, so that this replica can only say that it knows nothing.
+// usageReady says why the view of the usage can't be read: it isn't whole, or it is but the stream is silent (no message, no
+// heartbeat), or has been, for longer than samples stay true.
 func (s *Service) usageReady() error {
 	if s.usage.Load() == nil {
 		if err := s.usageReplay.Ready(); err != nil {
@@ -186,12 +203,7 @@ func (s *Service) usageReady() error {
 		}
 		return errors.New("the usage is not known yet")
 	}
-	if heard := s.usageReplay.Position().Heard; !heard.IsZero() {
-		if silence := s.now().Sub(heard); silence > s.cfg.Options.maxSampleAge() {
-			return fmt.Errorf("nothing has been heard of the usage stream for %v: every sample is out of date", silence.Round(time.Second))
-		}
-	}
-	return nil
+	return s.deaf()
 }
 
 // storageReady says why there is no usage to give: as usageReady does, or because nobody scrapes. A cluster without nodes has
@@ -200,11 +212,14 @@ func (s *Service) storageReady() error {
 	if err := s.usageReady(); err != nil {
 		return err
 	}
-	if catalog := s.catalogs.Load(); catalog == nil || catalog.nodes.Len() == 0 {
+	catalog := s.catalogs.Load()
+	if catalog == nil || !catalog.anySelected() {
 		return nil
 	}
 	now, maxAge := s.now(), s.cfg.Options.maxSampleAge()
-	if s.usage.Load().Any(func(sample *schemas.UsageSample) bool { return !expired(sample, now, maxAge) }) {
+	if s.usage.Load().Any(func(sample *schemas.UsageSample) bool {
+		return !expired(sample, now, maxAge) && catalog.selected(sample.Node)
+	}) {
 		return nil
 	}
 	return fmt.Errorf("no node has a sample younger than %v: is ingest running, and can it write to NATS? See %s, here and at ingest", maxAge, debugPath)
@@ -216,7 +231,8 @@ func (s *Service) views() (*catalog, view.UsageReader, error) {
 		s.metrics.unavailable.Inc()
 		return nil, nil, unavailable(err)
 	}
-	return s.catalogs.Load(), s.usage.Load(), nil
+	catalog := s.catalogs.Load()
+	return catalog, catalog.selectUsage(s.usage.Load()), nil
 }
 
 // observe implements source.
@@ -237,12 +253,16 @@ func (s *Service) sweep(ctx context.Context) error {
 	ticker := time.NewTicker(s.cfg.Options.Resolution)
 	defer ticker.Stop()
 	for {
-		s.lastSweep.Store(time.Now().UnixNano())
+		swept := time.Now()
+		s.lastSweep.Store(&swept)
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
 			s.metrics.kubelets.endRound()
+			if s.usageReady() != nil {
+				continue // what is too old says what answers wait for
+			}
 			s.forget(s.now().Add(-max(forget, 2*s.cfg.Options.maxSampleAge())).UnixNano())
 		}
 	}

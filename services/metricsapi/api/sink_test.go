@@ -125,7 +125,7 @@ func FuzzCatalogSink(f *testing.F) {
 	f.Add([]byte{})
 	c := newCataloger("test")
 	f.Fuzz(func(t *testing.T, data []byte) {
-		sink := &catalogSink{cataloger: c, catalog: newCatalog()}
+		sink := &catalogSink{cataloger: c, catalog: newCatalog(nil)}
 		for _, resource := range []string{"pods", "nodes"} {
 			_ = sink.Apply(stream.Event{Subject: podSubject("test", resource), Data: data})
 		}

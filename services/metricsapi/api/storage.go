@@ -22,7 +22,8 @@ import (
 
 // source is what both resources read: the views that are whole, or why there are none.
 type source interface {
-	// views returns both views, or the error to answer with while one of them isn't whole or both are out of date.
+	// views returns both views, the usage without nodes that aren't selected, or the error to answer with while one of them isn't
+	// whole or both are out of date.
 	views() (*catalog, view.UsageReader, error)
 	// observe takes in how old what was returned is.
 	observe(*ages)
@@ -30,12 +31,11 @@ type source interface {
 
 // settings are what both resources go by.
 type settings struct {
-	now          func() time.Time
-	maxAge       time.Duration
-	nodeSelector labels.Requirements
-	extended     bool // usage has swap, too
-	formats      formats
-	makers       *makers
+	now      func() time.Time
+	maxAge   time.Duration
+	extended bool // usage has swap, too
+	formats  formats
+	makers   *makers
 }
 
 // answer makes a list of what was read: one that encodes itself, or the library's where the response is none for that.
@@ -109,7 +109,7 @@ func (s *nodeStorage) List(ctx context.Context, options *metainternalversion.Lis
 		return nil, err
 	}
 	now := s.now()
-	return s.answer(ctx, now, nodeItems(readParts(s, selectEntries(catalog.nodes, "", options, s.nodeSelector), now,
+	return s.answer(ctx, now, nodeItems(readParts(s, selectEntries(catalog.nodes, "", options), now,
 		func(entries []*view.Entry[node], readings []nodeReading) []nodeReading {
 			for _, entry := range entries {
 				sample, _ := usage.Node(entry.Name)
@@ -157,7 +157,7 @@ func (s *podStorage) List(ctx context.Context, options *metainternalversion.List
 		return nil, err
 	}
 	now := s.now()
-	return s.answer(ctx, now, podItems(readParts(s, selectEntries(catalog.pods, genericrequest.NamespaceValue(ctx), options, nil), now,
+	return s.answer(ctx, now, podItems(readParts(s, selectEntries(catalog.pods, genericrequest.NamespaceValue(ctx), options), now,
 		func(entries []*view.Entry[pod], readings []podReading) []podReading {
 			queries, found := make([]view.PodQuery, len(entries)), make([]view.PodUsage, len(entries))
 			for i, entry := range entries {
@@ -207,16 +207,13 @@ func query(e *view.Entry[pod]) view.PodQuery {
 
 // selectEntries returns the objects of a namespace ("" for all, and for cluster-scoped ones) that a list request asks
 // for, in order. The library has refused field selectors but metadata.name and metadata.namespace before.
-func selectEntries[T any](from view.ObjectsReader[T], namespace string, options *metainternalversion.ListOptions, also labels.Requirements) []*view.Entry[T] {
+func selectEntries[T any](from view.ObjectsReader[T], namespace string, options *metainternalversion.ListOptions) []*view.Entry[T] {
 	selector, field := labels.Everything(), fields.Everything()
 	if options != nil && options.LabelSelector != nil {
 		selector = options.LabelSelector
 	}
 	if options != nil && options.FieldSelector != nil {
 		field = options.FieldSelector
-	}
-	if len(also) > 0 {
-		selector = selector.Add(also...)
 	}
 	match := func(l *view.Labels) bool { return selector.Matches(l) }
 	var entries []*view.Entry[T]

@@ -46,20 +46,16 @@ func watchable(nodes *nodeStorage, pods *podStorage, w *watches) (storage, stora
 
 // List is nodeStorage's, at a version. Implements rest.Lister.
 func (s *watchedNodes) List(ctx context.Context, options *metainternalversion.ListOptions) (runtime.Object, error) {
-	version, err := s.watches.listVersion(ctx, options)
-	if err != nil {
-		return nil, err
-	}
-	return versioned(version)(s.nodeStorage.List(ctx, options))
+	return s.watches.read(
+		func() (uint64, error) { return s.watches.listVersion(ctx, options) },
+		func() (runtime.Object, error) { return s.nodeStorage.List(ctx, options) })
 }
 
 // Get is nodeStorage's, at a version. Implements rest.Getter.
 func (s *watchedNodes) Get(ctx context.Context, name string, options *metav1.GetOptions) (runtime.Object, error) {
-	version, err := s.watches.getVersion(ctx, options)
-	if err != nil {
-		return nil, err
-	}
-	return versioned(version)(s.nodeStorage.Get(ctx, name, options))
+	return s.watches.read(
+		func() (uint64, error) { return s.watches.getVersion(ctx, options) },
+		func() (runtime.Object, error) { return s.nodeStorage.Get(ctx, name, options) })
 }
 
 // Watch implements rest.Watcher.
@@ -74,25 +70,21 @@ func (s *watchedNodes) Watch(ctx context.Context, options *metainternalversion.L
 		return &item
 	}
 	empty := func(meta metav1.ObjectMeta) runtime.Object { return &metrics.NodeMetrics{ObjectMeta: meta} }
-	return startWatch(ctx, s.watches, &s.watches.nodes, options, matching("", options, s.nodeSelector), object, empty)
+	return startWatch(ctx, s.watches, &s.watches.nodes, options, matching("", options), object, empty)
 }
 
 // List is podStorage's, at a version. Implements rest.Lister.
 func (s *watchedPods) List(ctx context.Context, options *metainternalversion.ListOptions) (runtime.Object, error) {
-	version, err := s.watches.listVersion(ctx, options)
-	if err != nil {
-		return nil, err
-	}
-	return versioned(version)(s.podStorage.List(ctx, options))
+	return s.watches.read(
+		func() (uint64, error) { return s.watches.listVersion(ctx, options) },
+		func() (runtime.Object, error) { return s.podStorage.List(ctx, options) })
 }
 
 // Get is podStorage's, at a version. Implements rest.Getter.
 func (s *watchedPods) Get(ctx context.Context, name string, options *metav1.GetOptions) (runtime.Object, error) {
-	version, err := s.watches.getVersion(ctx, options)
-	if err != nil {
-		return nil, err
-	}
-	return versioned(version)(s.podStorage.Get(ctx, name, options))
+	return s.watches.read(
+		func() (uint64, error) { return s.watches.getVersion(ctx, options) },
+		func() (runtime.Object, error) { return s.podStorage.Get(ctx, name, options) })
 }
 
 // Watch implements rest.Watcher.
@@ -107,20 +99,17 @@ func (s *watchedPods) Watch(ctx context.Context, options *metainternalversion.Li
 		return &item
 	}
 	empty := func(meta metav1.ObjectMeta) runtime.Object { return &metrics.PodMetrics{ObjectMeta: meta} }
-	return startWatch(ctx, s.watches, &s.watches.pods, options, matching(genericrequest.NamespaceValue(ctx), options, nil), object, empty)
+	return startWatch(ctx, s.watches, &s.watches.pods, options, matching(genericrequest.NamespaceValue(ctx), options), object, empty)
 }
 
 // matching tells which objects a watch asks for, as selectEntries does for a list.
-func matching(namespace string, options *metainternalversion.ListOptions, also labels.Requirements) func(view.Key, *view.Labels) bool {
+func matching(namespace string, options *metainternalversion.ListOptions) func(view.Key, *view.Labels) bool {
 	selector, field := labels.Everything(), fields.Everything()
 	if options.LabelSelector != nil {
 		selector = options.LabelSelector
 	}
 	if options.FieldSelector != nil {
 		field = options.FieldSelector
-	}
-	if len(also) > 0 {
-		selector = selector.Add(also...)
 	}
 	everything, everywhere := selector.Empty(), field.Empty()
 	return func(key view.Key, labels *view.Labels) bool {
@@ -165,30 +154,51 @@ func (w *watches) versionFor(ctx context.Context, text string) (uint64, error) {
 	return versionOf(w.place()), nil
 }
 
-// versioned gives an answer its version, and its items.
-func versioned(version uint64) func(runtime.Object, error) (runtime.Object, error) {
-	return func(object runtime.Object, err error) (runtime.Object, error) {
+// read reads an answer, at least as new as the version that is asked for before, and gives it that. If views were replaced
+// meanwhile, it does so again: from the version of a view that is no more there would be no watching on.
+func (w *watches) read(version func() (uint64, error), answer func() (runtime.Object, error)) (runtime.Object, error) {
+	for {
+		era := w.current()
+		version, err := version()
 		if err != nil {
 			return nil, err
 		}
-		switch o := object.(type) {
-		case *list:
-			o.version = version
-		case *metrics.NodeMetrics:
-			o.ResourceVersion = resourceVersion(version)
-		case *metrics.PodMetrics:
-			o.ResourceVersion = resourceVersion(version)
-		case *metrics.NodeMetricsList: // for the server itself, which doesn't go through HTTP
-			o.ResourceVersion = resourceVersion(version)
-			for i := range o.Items {
-				o.Items[i].ResourceVersion = o.ResourceVersion
-			}
-		case *metrics.PodMetricsList:
-			o.ResourceVersion = resourceVersion(version)
-			for i := range o.Items {
-				o.Items[i].ResourceVersion = o.ResourceVersion
-			}
+		object, err := answer()
+		if err != nil {
+			return nil, err
 		}
-		return object, nil
+		if w.current() == era {
+			setVersion(object, version)
+			return object, nil
+		}
+	}
+}
+
+// current is the era that it is now.
+func (w *watches) current() *era {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	return w.era
+}
+
+// setVersion gives an answer its version, and its items.
+func setVersion(object runtime.Object, version uint64) {
+	switch o := object.(type) {
+	case *list:
+		o.version = version
+	case *metrics.NodeMetrics:
+		o.ResourceVersion = resourceVersion(version)
+	case *metrics.PodMetrics:
+		o.ResourceVersion = resourceVersion(version)
+	case *metrics.NodeMetricsList: // for the server itself, which doesn't go through HTTP
+		o.ResourceVersion = resourceVersion(version)
+		for i := range o.Items {
+			o.Items[i].ResourceVersion = o.ResourceVersion
+		}
+	case *metrics.PodMetricsList:
+		o.ResourceVersion = resourceVersion(version)
+		for i := range o.Items {
+			o.Items[i].ResourceVersion = o.ResourceVersion
+		}
 	}
 }

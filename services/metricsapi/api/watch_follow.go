@@ -29,7 +29,7 @@ const (
 // through it, so that an answer and its change are one. nil where watching is off: then all is as if it weren't there.
 //
 //	usage sample     -> the node's answer, those of its pods: changed, begun, ended
-//	object change    -> the answer of the node or pod
+//	object change    -> the answer of the node or pod; those of the node's pods, if --node-selector selects it now or did before
 //	time             -> ended: the sample is too old
 //
 // Whether there is an answer, and what it says, readNode and readPod decide, for get, list and watch.
@@ -50,6 +50,7 @@ type watches struct {
 	// expires is when the oldest sample becomes too old, lapsed which samples are and were dealt with, by node.
 	expires time.Time
 	lapsed  map[string]*schemas.UsageSample
+	over    bool // the service ends
 
 	usageAt, objectsAt atomic.Uint64 // how far the streams were read
 
@@ -109,26 +110,31 @@ func (w *watches) place() view.Place {
 	return view.Place{Usage: w.usageAt.Load(), Objects: w.objectsAt.Load()}
 }
 
-// followCatalog makes a catalog that is whole the one that is followed.
-func (w *watches) followCatalog(c *catalog, p stream.Position) {
+// followCatalog makes a catalog that is whole the one that is followed, and by serve the one that is read: both at once, for
+// read.
+func (w *watches) followCatalog(c *catalog, p stream.Position, serve func()) {
 	if w == nil {
+		serve()
 		return
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	serve()
 	former := w.place()
 	w.catalog.Store(c)
 	w.objectsAt.Store(max(p.Sequence, c.pods.Position()))
 	w.restart(former)
 }
 
-// followUsage makes a view of the usage that is whole the one that is followed.
-func (w *watches) followUsage(u *view.Usage, p stream.Position) {
+// followUsage makes a view of the usage that is whole the one that is followed, and by serve the one that is read.
+func (w *watches) followUsage(u *view.Usage, p stream.Position, serve func()) {
 	if w == nil {
+		serve()
 		return
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	serve()
 	former := w.place()
 	w.usage.Store(u)
 	w.usageAt.Store(p.Sequence)
@@ -150,7 +156,8 @@ func (w *watches) restart(former view.Place) {
 	w.pods.cache.forget()
 	clear(w.lapsed)
 	w.expires = time.Time{}
-	catalog, usage := w.catalog.Load(), w.usage.Load()
+	catalog := w.catalog.Load()
+	usage := catalog.selectUsage(w.usage.Load())
 	for _, entry := range catalog.nodes.All() {
 		sample, _ := usage.Node(entry.Name)
 		if reading, ok := readNode(entry, sample, taken(sample), w.maxAge); ok {
@@ -242,10 +249,15 @@ func (w *watches) applyObject(c *catalog, sequence uint64, isPod bool, change *s
 		return followObject(w, &w.pods, c.pods, sequence, view.Key{Namespace: change.Namespace, Name: change.Name},
 			func() error { return apply(change) }, w.pod, func(e *view.Entry[pod]) (podReading, *view.Labels) { return podReading{entry: e}, e.Value.labels })
 	}
-	return followObject(w, &w.nodes, c.nodes, sequence, view.Key{Name: change.Name},
+	before, was := w.place(), c.selected(change.Name)
+	err := followObject(w, &w.nodes, c.nodes, sequence, view.Key{Name: change.Name},
 		func() error { return apply(change) }, w.node, func(e *view.Entry[node]) (nodeReading, *view.Labels) {
 			return nodeReading{entry: e, point: &schemas.Point{}}, e.Value.labels
 		})
+	if err == nil && c.selected(change.Name) != was {
+		w.followSelection(c, change.Name, was, before, sequence)
+	}
+	return err
 }
 
 // followObject applies a change of an object, and looks at its answer anew. An object without an answer has one, maybe, where
@@ -291,10 +303,11 @@ func (w *watches) readObjects(c *catalog, sequence uint64) {
 // node looks at a node's answer anew, and returns the node, and whether it has had no answer before and has none now. The
 // caller holds mu and has begun a message.
 func (w *watches) node(key view.Key, now time.Time) (entry *view.Entry[node], silent bool) {
-	entry, answers := w.catalog.Load().nodes.Get("", key.Name)
+	catalog := w.catalog.Load()
+	entry, answers := catalog.nodes.Get("", key.Name)
 	var reading nodeReading
 	if answers {
-		sample, _ := w.usage.Load().Node(key.Name)
+		sample, _ := catalog.selectUsage(w.usage.Load()).Node(key.Name)
 		reading, answers = readNode(entry, sample, now, w.maxAge)
 	}
 	before, had := w.nodes.changes.Get(key)
@@ -313,10 +326,11 @@ func (w *watches) node(key view.Key, now time.Time) (entry *view.Entry[node], si
 
 // pod looks at a pod's answer anew, as node does.
 func (w *watches) pod(key view.Key, now time.Time) (entry *view.Entry[pod], silent bool) {
-	entry, answers := w.catalog.Load().pods.Get(key.Namespace, key.Name)
+	catalog := w.catalog.Load()
+	entry, answers := catalog.pods.Get(key.Namespace, key.Name)
 	var reading podReading
 	if answers {
-		found, _ := w.usage.Load().Pod(query(entry))
+		found, _ := catalog.selectUsage(w.usage.Load()).Pod(query(entry))
 		reading, answers = readPod(entry, found, now, w.maxAge)
 	}
 	before, had := w.pods.changes.Get(key)

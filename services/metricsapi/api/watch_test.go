@@ -4,35 +4,21 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"maps"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metainternalversion "k8s.io/apimachinery/pkg/apis/meta/internalversion"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
-	"k8s.io/apiserver/pkg/registry/rest"
-	clientfeatures "k8s.io/client-go/features"
-	clientrest "k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/cache"
 	"k8s.io/metrics/pkg/apis/metrics/v1beta1"
-	metricsclient "k8s.io/metrics/pkg/client/clientset/versioned"
 
 	"github.com/headwater-metrics/headwater/schemas"
-	"github.com/headwater-metrics/headwater/services/internal/stream"
-	"github.com/headwater-metrics/headwater/services/internal/testenv"
-	"github.com/headwater-metrics/headwater/services/internal/view"
 )
 
 func enableWatch(c *Config) { c.Options.EnableWatch = true }
@@ -278,6 +264,38 @@ func TestWatchBeginsWithWhatThereIs(t *testing.T) {
 	plain.expect("DELETED PodMetrics shop/web-1")
 }
 
+// TestWatchFromAnOldList: of what the list had, however young it was, changes are told as such; only what it hadn't is added.
+func TestWatchFromAnOldList(t *testing.T) {
+	var since atomic.Int64
+	s := start(t, small, enableWatch)
+	s.service.now = func() time.Time { return epoch.Add(time.Second + time.Duration(since.Load())) }
+	usage := func(rate uint64, names ...string) {
+		var pods []schemas.PodUsage
+		for _, name := range names {
+			pods = append(pods, podUsage("shop", name, container("main", point(rate, 1, time.Second))))
+		}
+		s.sample(measured(rate, pods...))
+	}
+	for _, name := range []string{"young", "goner", "again"} { // they come into being while the server runs
+		s.apply(newPod("shop", name, "node-a", nil))
+	}
+	usage(1, "young", "goner", "again", "web-1")
+	path := group + "/namespaces/shop/pods"
+	version := s.version(path)
+	since.Store(int64(11 * time.Second))
+	s.remove(newPod("shop", "goner", "node-a", nil))
+	s.remove(newPod("shop", "again", "node-a", nil))
+	usage(2, "young", "web-1")
+	for _, name := range []string{"born", "again"} {
+		s.apply(newPod("shop", name, "node-a", nil))
+	}
+	usage(3, "young", "web-1", "again", "born")
+	for _, bookmarks := range []string{"", "&allowWatchBookmarks=true"} {
+		s.watch(t, path+"?watch=true&resourceVersion="+version+bookmarks).expect(
+			"MODIFIED PodMetrics shop/young\nMODIFIED PodMetrics shop/web-1\nMODIFIED PodMetrics shop/again\nADDED PodMetrics shop/born\nDELETED PodMetrics shop/goner")
+	}
+}
+
 func TestWatchNodeSelector(t *testing.T) {
 	s := start(t, small, enableWatch, func(c *Config) { c.Options.NodeSelector = "pool" })
 	w := s.watch(t, group+"/nodes?watch=true&fieldSelector=metadata.name%3Dnode-b")
@@ -311,134 +329,6 @@ func TestWatchTable(t *testing.T) {
 	}
 }
 
-// TestWatchRefusals: combinations that mean nothing, and versions that can't be.
-func TestWatchRefusals(t *testing.T) {
-	s := start(t, small, enableWatch)
-	version := s.version(group + "/nodes")
-	for query, want := range map[string]string{
-		"watch=true&resourceVersion=abc":                                                        `400 resourceVersion \"abc\" is no number; take one that a list or a watch of this API has given`,
-		"watch=true&resourceVersion=-1":                                                         "400 is no number",
-		"resourceVersion=1.5":                                                                   "400 is no number",
-		"watch=true&sendInitialEvents=true":                                                     "422 sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-		"watch=true&resourceVersionMatch=NotOlderThan":                                          "422 resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
-		"watch=true&sendInitialEvents=true&resourceVersionMatch=Exact":                          "422 Unsupported value",
-		"sendInitialEvents=true":                                                                "422 sendInitialEvents is forbidden for list",
-		"resourceVersionMatch=Exact":                                                            "422 resourceVersionMatch is forbidden unless resourceVersion is provided",
-		"resourceVersionMatch=Exact&resourceVersion=0":                                          "422 forbidden for resourceVersion",
-		"resourceVersionMatch=Nonsense&resourceVersion=" + version:                              "422 Unsupported value",
-		"resourceVersionMatch=Exact&resourceVersion=" + version:                                 "200 node-a",
-		"resourceVersionMatch=NotOlderThan&resourceVersion=" + version:                          "200 node-a",
-		"resourceVersionMatch=NotOlderThan&resourceVersion=5":                                   "200 node-a",
-		"resourceVersionMatch=Exact&resourceVersion=5":                                          "410 too old resource version: 5",
-		"watch=true&timeoutSeconds=x":                                                           "400 ",
-		"watch=true&fieldSelector=spec.nodeName%3Da":                                            `400 not a known field selector`,
-		"watch=true&resourceVersion=5":                                                          "200 too old resource version: 5",
-		"watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&resourceVersion=x": "400 is no number",
-	} {
-		if strings.HasPrefix(want, "200 too old") {
-			w := s.watch(t, group+"/nodes?"+query)
-			if line := w.next(); w.response.StatusCode != 200 || !strings.Contains(line, `{"type":"ERROR","object":{"kind":"Status","apiVersion":"v1"`) ||
-				!strings.Contains(line, want[4:]) || !strings.Contains(line, `"reason":"Expired","code":410`) {
-				t.Errorf("%s: %s", query, line)
-			}
-			w.expect("end")
-			continue
-		}
-		code, body := s.get(group + "/nodes?" + query)
-		if want := strings.SplitN(want, " ", 2); fmt.Sprint(code) != want[0] || !strings.Contains(body, want[1]) {
-			t.Errorf("%s: %d %s, want %s", query, code, body, want)
-		}
-	}
-	if code, body := s.get(group + "/nodes/node-a?resourceVersion=abc"); code != 400 {
-		t.Errorf("%d %s", code, body)
-	}
-	if code, body := s.get(group + "/nodes/node-a?resourceVersion=" + version); code != 200 || !strings.Contains(body, `"resourceVersion":"`+version+`"`) {
-		t.Errorf("%d %s", code, body)
-	}
-	if _, body := s.get("/metrics"); !strings.Contains(body, `headwater_metricsapi_watches_refused_total{reason="Expired"} 1`) {
-		t.Error("no refused watch was counted")
-	}
-}
-
-// TestWatchTimeout: a watch ends when its time is over, and a bookmark comes before.
-func TestWatchTimeout(t *testing.T) {
-	s := start(t, small, enableWatch)
-	version := s.version(group + "/nodes")
-	began := time.Now()
-	s.watch(t, group+"/nodes?watch=true&allowWatchBookmarks=true&timeoutSeconds=3&resourceVersion="+version).expect("BOOKMARK NodeMetrics", "end")
-	if took := time.Since(began); took < 2*time.Second || took > 8*time.Second {
-		t.Errorf("it took %v", took)
-	}
-	s.watch(t, group+"/nodes?watch=true&timeoutSeconds=1&resourceVersion="+version).expect("end")
-}
-
-func TestWatchEndsWithTheService(t *testing.T) {
-	s := newServed(t, enableWatch)
-	small(s)
-	s.whole()
-	ctx, stop := context.WithCancel(t.Context())
-	stopped := make(chan error, 1)
-	go func() { stopped <- s.service.Run(ctx) }()
-	testenv.Eventually(t, 10*time.Second, s.service.Ready)
-	s.url = "https://" + s.service.Addr().String()
-	idle := s.watch(t, group+"/nodes?watch=true&resourceVersion="+s.version(group+"/nodes"))
-	stop()
-	idle.expect("end")
-	select {
-	case err := <-stopped:
-		if err != nil {
-			t.Error(err)
-		}
-	case <-time.After(10 * time.Second):
-		t.Error("a watch holds up the end")
-	}
-}
-
-// TestWatchWhileNothingIsTrue: when the usage has not been heard of for long, those who watch are told what those are told who
-// list, and not that everything is gone.
-func TestWatchWhileNothingIsTrue(t *testing.T) {
-	s := start(t, small, enableWatch)
-	w := s.watch(t, group+"/nodes?watch=true&resourceVersion="+s.version(group+"/nodes"))
-	s.usage.heard.Store(epoch.Add(-time.Hour).UnixNano())
-	w.expect("ERROR 503 ServiceUnavailable", "end")
-	if code, _ := s.get(group + "/nodes?watch=true"); code != 503 {
-		t.Errorf("another one: %d", code)
-	}
-	s.usage.heard.Store(0)
-	w = s.watch(t, group+"/nodes?watch=true")
-	w.expect("ADDED NodeMetrics node-a 1500u\nADDED NodeMetrics node-b 1")
-}
-
-// TestWatchOfOldSamples: what is too old is gone for those who watch, within a second or two.
-func TestWatchOfOldSamples(t *testing.T) {
-	s := newServed(t, enableWatch)
-	small(s)
-	s.whole()
-	var later atomic.Int64
-	s.service.now = func() time.Time { return epoch.Add(time.Second + time.Duration(later.Load())) }
-	s.run()
-	w := s.watch(t, group+"/pods?watch=true&resourceVersion="+s.version(group+"/pods"))
-	later.Store(int64(45 * time.Second))
-	w.expect("DELETED PodMetrics shop/web-1\nDELETED PodMetrics shop/db-0\nDELETED PodMetrics bank/ledger\nDELETED PodMetrics shop/mixed\nDELETED PodMetrics shop/reset")
-	if code, body := s.get(group + "/pods"); code != 200 || strings.Contains(body, "web-1") {
-		t.Errorf("%d %s", code, body)
-	}
-}
-
-// TestWatchWhenTheObjectsAreReadOnceMore: when the objects had to be read once more, those who watch are told to list.
-func TestWatchWhenTheObjectsAreReadOnceMore(t *testing.T) {
-	s := start(t, small, enableWatch)
-	version := s.version(group + "/nodes")
-	w := s.watch(t, group+"/nodes?watch=true&resourceVersion="+version)
-	s.catalog = s.service.beginCatalog()
-	s.sequence += 100
-	s.apply(newNode("node-b", nil))
-	s.service.serveCatalog(s.catalog, stream.Position{})
-	w.expect("ERROR 410 Expired", "end")
-	s.watch(t, group+"/nodes?watch=true&resourceVersion="+version).expect("ERROR 410 Expired", "end")
-	s.watch(t, group+"/nodes?watch=true").expect("ADDED NodeMetrics node-b 1")
-}
-
 // TestWatchProtobuf: client-go's typed client, in both encodings.
 func TestWatchProtobuf(t *testing.T) {
 	s := start(t, small, enableWatch)
@@ -467,284 +357,6 @@ func TestWatchProtobuf(t *testing.T) {
 		if !apierrors.IsBadRequest(err) {
 			t.Errorf("%s: %v", contentType, err)
 		}
-	}
-}
-
-// requests counts what a client asks for.
-type requests struct {
-	http.RoundTripper
-	mu     sync.Mutex
-	counts map[string]int
-}
-
-func (r *requests) RoundTrip(request *http.Request) (*http.Response, error) {
-	query := request.URL.Query()
-	kind := "list"
-	if query.Get("sendInitialEvents") == "true" {
-		kind = "streaming list"
-	} else if query.Get("watch") != "" {
-		kind = "watch"
-	}
-	r.mu.Lock()
-	r.counts[kind]++
-	r.mu.Unlock()
-	return r.RoundTripper.RoundTrip(request)
-}
-
-func (r *requests) of(kind string) int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.counts[kind]
-}
-
-// gates are client-go's feature gates with one of them set.
-type gates struct {
-	clientfeatures.Gates
-	watchList bool
-}
-
-func (g gates) Enabled(feature clientfeatures.Feature) bool {
-	if feature == clientfeatures.WatchListClient {
-		return g.watchList
-	}
-	return g.Gates.Enabled(feature)
-}
-
-// TestWatchByInformers lets client-go's reflector follow, with streaming lists and without.
-func TestWatchByInformers(t *testing.T) {
-	original := clientfeatures.FeatureGates()
-	t.Cleanup(func() { clientfeatures.ReplaceFeatureGates(original) })
-	for _, streaming := range []bool{true, false} {
-		t.Run(fmt.Sprint("streaming lists: ", streaming), func(t *testing.T) {
-			clientfeatures.ReplaceFeatureGates(gates{original, streaming})
-			followByInformer(t, streaming)
-		})
-	}
-}
-
-func followByInformer(t *testing.T, streaming bool) {
-	s := start(t, small, enableWatch)
-	counted := &requests{counts: map[string]int{}}
-	client, err := metricsclient.NewForConfig(&clientrest.Config{
-		Host: s.url, BearerToken: "admin-token", TLSClientConfig: clientrest.TLSClientConfig{Insecure: true}, QPS: -1,
-		WrapTransport: func(next http.RoundTripper) http.RoundTripper { counted.RoundTripper = next; return counted },
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	pods := client.MetricsV1beta1().PodMetricses(metav1.NamespaceAll)
-	store := cache.NewStore(cache.MetaNamespaceKeyFunc)
-	reflector := cache.NewReflectorWithOptions(cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{
-		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
-			return pods.List(ctx, options)
-		},
-		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
-			return pods.Watch(ctx, options)
-		},
-	}, client), &v1beta1.PodMetrics{}, store, cache.ReflectorOptions{})
-	ctx, stop := context.WithCancel(t.Context())
-	stopped := make(chan struct{})
-	go func() { defer close(stopped); reflector.RunWithContext(ctx) }()
-	defer func() { stop(); <-stopped }()
-
-	same := func() error {
-		list, err := pods.List(t.Context(), metav1.ListOptions{})
-		if err != nil {
-			return err
-		}
-		want, got := map[string]string{}, map[string]string{}
-		for _, item := range list.Items {
-			want[item.Namespace+"/"+item.Name] = fmt.Sprint(item.Labels, len(item.Containers), item.Timestamp.Unix(), item.Window)
-		}
-		for _, object := range store.List() {
-			item := object.(*v1beta1.PodMetrics)
-			got[item.Namespace+"/"+item.Name] = fmt.Sprint(item.Labels, len(item.Containers), item.Timestamp.Unix(), item.Window)
-		}
-		if !maps.Equal(want, got) {
-			return fmt.Errorf("the informer has %v, the list %v", got, want)
-		}
-		return nil
-	}
-	testenv.Eventually(t, 20*time.Second, same)
-	lists := counted.of("list")
-	for i := range 20 {
-		name := fmt.Sprint("new-", i%7)
-		s.apply(newPod("shop", name, "node-a", map[string]string{"round": fmt.Sprint(i)}))
-		p := point(1, 1, time.Duration(i+1)*time.Second)
-		s.sample(measured(uint64(i), podUsage("shop", name, container("c", p))))
-		if i%3 == 0 {
-			s.remove(newPod("shop", fmt.Sprint("new-", (i+2)%7), "node-a", nil))
-		}
-	}
-	testenv.Eventually(t, 20*time.Second, same)
-	if streaming != (counted.of("streaming list") == 1) || counted.of("streaming list") > 1 || streaming && lists > 2 {
-		t.Errorf("asked for %v", counted.counts)
-	}
-	// The log is read once more: the informer is told 410, lists, and goes on.
-	before := counted.of("streaming list") + counted.of("watch")
-	s.catalog = s.service.beginCatalog()
-	s.sequence += 1000
-	s.apply(newPod("bank", "ledger", "node-b", nil))
-	s.service.serveCatalog(s.catalog, stream.Position{})
-	testenv.Eventually(t, 30*time.Second, func() error {
-		if counted.of("streaming list")+counted.of("watch") == before {
-			return errors.New("it hasn't asked again")
-		}
-		return same()
-	})
-}
-
-// TestWatchSlowReader: one who doesn't read on gets less and newer, and costs nothing.
-func TestWatchSlowReader(t *testing.T) {
-	l := newLogs(t)
-	r := l.replica()
-	r.service.now = func() time.Time { return epoch.Add(time.Second) }
-	r.pods = rebuilt(r)
-	l.object(newNode("node-a", nil), schemas.Applied)
-	const pods = 500
-	usage := func(round int) schemas.UsageSample {
-		var all []schemas.PodUsage
-		for i := range pods {
-			all = append(all, podUsage("shop", fmt.Sprint("p", i), container("c", point(uint64(round), 1, time.Second))))
-		}
-		return measured(uint64(round), all...)
-	}
-	for i := range pods {
-		l.object(newPod("shop", fmt.Sprint("p", i), "node-a", nil), schemas.Applied)
-	}
-	l.sample(usage(1))
-	r.catchUp()
-	r.whole()
-	w, err := r.pods.(rest.Watcher).Watch(t.Context(), &metainternalversion.ListOptions{ResourceVersion: resourceVersion(versionOf(r.service.watches.place()))})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer w.Stop()
-	for round := range 50 {
-		l.sample(usage(round + 2))
-		r.catchUp()
-	}
-	last := map[string]string{}
-	events := 0
-	for current := 0; current < pods; events++ {
-		select {
-		case event := <-w.ResultChan():
-			last[keyOf(event.Object)] = text(event.Object)
-		case <-time.After(10 * time.Second):
-			t.Fatal("no event")
-		}
-		current = 0
-		for _, has := range last {
-			if strings.Contains(has, "{51 -9}") {
-				current++
-			}
-		}
-	}
-	if events > pods+2*atOnce {
-		t.Errorf("%d events of %d pods that changed 50 times", events, pods)
-	}
-}
-
-// rebuilt makes the replica's storage anew, after its clock was set.
-func rebuilt(r *replica) storage {
-	options := r.service.cfg.Options
-	settings := settings{now: r.service.now, maxAge: options.maxSampleAge()}
-	r.nodes, r.pods = watchable(&nodeStorage{r.service, settings}, &podStorage{r.service, settings}, r.service.watches)
-	return r.pods
-}
-
-// TestWatchManyWhileEverythingChanges is for the race detector: many who watch, at a server where all changes.
-func TestWatchManyWhileEverythingChanges(t *testing.T) {
-	l := newLogs(t)
-	r := l.replica()
-	r.service.now = func() time.Time { return epoch.Add(time.Second) }
-	rebuilt(r)
-	l.object(newNode("node-a", nil), schemas.Applied)
-	r.catchUp()
-	r.whole()
-	ctx, stop := context.WithCancel(t.Context())
-	defer stop()
-	go func() { _ = r.service.watches.run(ctx, func() error { return nil }) }()
-	var readers sync.WaitGroup
-	for i := range 12 {
-		readers.Go(func() {
-			for ctx.Err() == nil {
-				options := &metainternalversion.ListOptions{AllowWatchBookmarks: true}
-				if i%2 == 0 {
-					options.ResourceVersion = resourceVersion(versionOf(r.service.watches.place()))
-				}
-				w, err := r.pods.(rest.Watcher).Watch(ctx, options)
-				if err != nil {
-					continue // it is being read once more
-				}
-				n := 0
-				for event := range w.ResultChan() {
-					if o, ok := event.Object.(*sharedObject); ok {
-						if err := o.CacheEncode(runtime.Identifier(fmt.Sprint(i%3)), func(o runtime.Object, w io.Writer) error {
-							_, err := io.WriteString(w, text(o))
-							return err
-						}, io.Discard); err != nil {
-							t.Error(err)
-						}
-					}
-					if n++; n%97 == i { // some break off
-						w.Stop()
-						break
-					}
-				}
-			}
-		})
-	}
-	readers.Go(func() {
-		for ctx.Err() == nil {
-			if _, err := r.pods.List(ctx, &metainternalversion.ListOptions{}); err != nil {
-				t.Error(err)
-			}
-			r.service.watches.tick()
-		}
-	})
-	for round := range 60 {
-		var all []schemas.PodUsage
-		for i := range 20 {
-			pod := newPod("shop", fmt.Sprint("p", i), "node-a", map[string]string{"round": fmt.Sprint(round % 5)})
-			operation := schemas.Applied
-			if (i+round)%7 == 0 {
-				operation = schemas.Deleted
-			}
-			l.object(pod, operation)
-			all = append(all, podUsage("shop", pod.Name, container("c", point(uint64(round), 1, time.Duration(i%5)*time.Second))))
-		}
-		l.sample(measured(uint64(round), all...))
-		r.catchUp()
-		if round%20 == 19 {
-			r.catalog, r.readObjects = r.service.beginCatalog(), 0
-			r.read(len(l.objects), 0)
-			r.service.serveCatalog(r.catalog, stream.Position{LogPosition: stream.LogPosition{Sequence: uint64(r.readObjects)}})
-		}
-	}
-	stop()
-	readers.Wait()
-}
-
-// TestVersions: what a replica makes of a place, others understand who are not far from there.
-func TestVersions(t *testing.T) {
-	const far = 1<<(objectsBits-1) - 1
-	for _, objects := range []uint64{0, 1, 5, far, 1 << objectsBits, 1<<objectsBits - 1, 1<<objectsBits + 1, 3<<objectsBits + 7, 1 << 40} {
-		for _, difference := range []int64{0, 1, -1, 1000, -1000, far, -far} {
-			near := int64(objects) + difference
-			if near < 0 {
-				continue
-			}
-			for _, part := range []bool{true, false} {
-				place := view.Place{Usage: 1<<40 - 1, Objects: objects, Part: part}
-				if got := placeOf(versionOf(place), view.Place{Objects: uint64(near)}); got != place {
-					t.Errorf("%+v from near %d: %+v", place, near, got)
-				}
-			}
-		}
-	}
-	if a, b := versionOf(view.Place{Usage: 7, Objects: 9, Part: true}), versionOf(view.Place{Usage: 7, Objects: 9}); a <= b || a >= versionOf(view.Place{Usage: 8}) {
-		t.Errorf("%d, %d", a, b)
 	}
 }
 

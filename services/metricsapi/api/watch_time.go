@@ -16,34 +16,33 @@ func (w *watches) run(ctx context.Context, ready func() error) error {
 	}
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
-	wasReady := true
 	for {
 		select {
 		case <-ctx.Done():
 			w.mu.Lock()
 			w.catalog.Store(nil)
+			w.over = true
 			w.end(nil)
 			w.mu.Unlock()
 			return nil
 		case <-ticker.C:
-			err := ready()
-			if err == nil {
-				w.tick()
-			} else if wasReady {
+			now := w.now() // before ready: what it says is true of then
+			if err := ready(); err != nil {
 				w.mu.Lock()
-				w.end(unavailable(err))
+				w.end(unavailable(err)) // again and again: somebody may have come in just before
 				w.mu.Unlock()
+				continue
 			}
-			wasReady = err == nil
+			w.tick(now)
 		}
 	}
 }
 
 // tick ends the answers whose samples have become too old, and forgets what was long ago.
-func (w *watches) tick() {
+// Nothing that is too old may be so for want of news: the caller has made sure.
+func (w *watches) tick(now time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	now := w.now()
 	w.nodes.changes.Trim(now, window, turns+turnsEach*w.nodes.changes.Len())
 	w.pods.changes.Trim(now, window, turns+turnsEach*w.pods.changes.Len())
 	if w.following() && !now.Before(w.expires) {

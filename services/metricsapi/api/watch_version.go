@@ -64,7 +64,8 @@ func parseVersion(text string) (uint64, error) {
 const patience = 3 * time.Second
 
 // await waits until what is followed covers a version that somebody was given, maybe by another replica, and returns the
-// version's place.
+// version's place; with 0, until anything is followed. While a stream is read once more, nobody is sent away who would come again
+// at once.
 func (w *watches) await(ctx context.Context, version uint64) (view.Place, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -72,19 +73,23 @@ func (w *watches) await(ctx context.Context, version uint64) (view.Place, error)
 	defer ticker.Stop()
 	for {
 		w.mu.RLock()
-		current, former, following := w.place(), w.former, w.following()
+		current, former, following, over := w.place(), w.former, w.following(), w.over
 		w.mu.RUnlock()
 		place := placeOf(version, current)
 		switch {
-		case !following:
+		case over:
 			return place, unavailable(errNotFollowing)
-		case current.Covers(place):
+		case !following:
+		case version == 0, current.Covers(place):
 			return place, nil
 		case former.Covers(placeOf(version, former)):
 			return place, expiredVersion(version, current) // of a stream that was recreated
 		}
 		select {
 		case <-ctx.Done():
+			if !following {
+				return place, unavailable(errNotFollowing)
+			}
 			return place, tooLarge(version, current)
 		case <-ticker.C:
 		}

@@ -64,18 +64,18 @@ func startWatch[T any](ctx context.Context, w *watches, of *watched[T], options 
 	if err != nil {
 		return nil, err
 	}
-	var place view.Place
-	if version != 0 {
-		if place, err = w.await(ctx, version); err != nil {
-			return w.failed(err), nil
-		}
-	}
 	ctx, stop := context.WithCancel(ctx)
 	s := &watcher[T]{
 		watches: w, of: of, object: object, empty: empty, cursor: view.Cursor{Match: match},
 		bookmarks: options.AllowWatchBookmarks, results: make(chan watch.Event, atOnce), stop: stop,
 	}
-	if err := s.begin(options.SendInitialEvents, version, place); err != nil {
+	for err = errNotFollowing; err == errNotFollowing; { // which may have begun between the two
+		var place view.Place
+		if place, err = w.await(ctx, version); err == nil {
+			err = s.begin(options.SendInitialEvents, version, place)
+		}
+	}
+	if err != nil {
 		stop()
 		return w.failed(err), nil
 	}
@@ -84,13 +84,14 @@ func startWatch[T any](ctx context.Context, w *watches, of *watched[T], options 
 	return s, nil
 }
 
-// begin takes the place from which on a watch is told what changes, and what it is to be told before.
+// begin takes the place from which on a watch is told what changes, and what it is to be told before. An error that is
+// errNotFollowing says that it may be tried again.
 func (s *watcher[T]) begin(sendInitial *bool, version uint64, place view.Place) error {
 	w := s.watches
 	w.mu.RLock()
 	defer w.mu.RUnlock()
 	if !w.following() {
-		return unavailable(errNotFollowing)
+		return errNotFollowing
 	}
 	s.era, s.began = w.era, time.Now()
 	changes := s.of.changes

@@ -1,7 +1,7 @@
 // Command cluster starts a real control plane with played nodes for a person, prints how to use it, and stops it all on
 // Ctrl-C.
 //
-//	go run ./cmd/cluster -nodes 3 -metrics-server
+//	GOWORK=off go run ./cmd/cluster -nodes 3 -metrics-server
 package main
 
 import (

@@ -13,9 +13,11 @@ import (
 
 // selected tells whether a node is selected. Without the flag any is; with it, one that doesn't exist is not.
 func (c *catalog) selected(name string) bool {
-	if c.selector == nil {
-		return true
-	}
+	return c.selector == nil || c.scraped(name)
+}
+
+// scraped tells whether somebody is to scrape a node: it exists, and is selected.
+func (c *catalog) scraped(name string) bool {
 	entry, ok := c.nodes.Get("", name)
 	return ok && entry.Value.selected
 }

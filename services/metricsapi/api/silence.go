@@ -57,11 +57,14 @@ func (s *Service) deaf() error {
 }
 
 // lacking tells whether a node that was healthy when a silence began has no sample since, and the last one is too old, or about to be.
+// Nobody waits for a node that was deleted, or isn't selected: there may be no other sample of it.
 func (s *Service) lacking(missed stream.Silence, now time.Time) bool {
 	o := s.cfg.Options
 	healthy, until := missed.Since.Add(-o.Resolution-o.slack()).UnixNano(), missed.Until.UnixNano()
 	soon, maxAge := now.Add(o.slack()), o.maxSampleAge()
+	catalog := s.catalogs.Load()
 	return s.usage.Load().Any(func(sample *schemas.UsageSample) bool {
-		return sample.Time+sample.Duration >= healthy && sample.Time <= until && expired(sample, soon, maxAge)
+		return sample.Time+sample.Duration >= healthy && sample.Time <= until && expired(sample, soon, maxAge) &&
+			(catalog == nil || catalog.scraped(sample.Node))
 	})
 }

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/headwater-metrics/headwater/services/internal/stream"
 )
 
@@ -30,7 +32,7 @@ func TestHowLongASilenceIsBorne(t *testing.T) {
 // TestDeaf goes through silences with a clock that is set: the resolution is 15 s, samples are true for 45 s. node-a was healthy
 // when the silence began, node-b had failed.
 func TestDeaf(t *testing.T) {
-	s := newServed(t)
+	s := newServed(t, selecting("pool!=red"))
 	var clock atomic.Int64
 	at := func(seconds float64) time.Time { return epoch.Add(time.Duration(seconds * float64(time.Second))) }
 	s.service.now = func() time.Time { return time.Unix(0, clock.Load()) }
@@ -52,6 +54,10 @@ func TestDeaf(t *testing.T) {
 		if (want == "") != (got == "<nil>") || !strings.Contains(got, want) {
 			t.Errorf("at %v: %s, want %q", seconds, got, want)
 		}
+	}
+	gone, red := newNode("node-c", nil), newNode("node-d", map[string]string{"pool": "red"})
+	for _, node := range []*corev1.Node{newNode("node-a", nil), newNode("node-b", nil), gone, red} {
+		s.apply(node)
 	}
 	s.whole()
 	sample("node-a", -14)
@@ -91,4 +97,13 @@ func TestDeaf(t *testing.T) {
 	check(94.5, "nothing was heard of the usage stream for 20s")
 	hear(95, 55, 75)
 	check(95.1, "")
+
+	// A node that was deleted is not waited for, nor is one that isn't selected.
+	sample(gone.Name, 125)
+	sample(red.Name, 125)
+	hear(180, 130, 180)
+	sample("node-a", 181)
+	check(181, waiting)
+	s.remove(gone)
+	check(181, "")
 }

@@ -279,7 +279,12 @@ func (v *twoVersions) get(t *testing.T) {
 			}
 			return err
 		})
-		said := strings.Join(strings.Fields(v.must(t, kubectl137, "explain", resource, "--api-version=metrics.k8s.io/v1")), " ")
+		var said string
+		eventually(t, time.Minute, func() error { // the aggregation layer asks a new backend for its document now and then
+			out, err := v.run(t.Context(), kubectl137, "explain", resource, "--api-version=metrics.k8s.io/v1")
+			said = strings.Join(strings.Fields(out), " ")
+			return err
+		})
 		for _, want := range []string{"GROUP: metrics.k8s.io", "VERSION: v1 ", "timestamp <", "window <"} {
 			if !strings.Contains(said, want) {
 				t.Errorf("explain %s doesn't say %q: %s", resource, want, said)

@@ -177,9 +177,11 @@ func (c *Changes[S]) Suppose(key Key, state S, labels *Labels, born uint64, now 
 	case it.live:
 		return
 	}
-	if it.past == nil || it.past.labels != labels || it.past.time < now.Add(-time.Minute).UnixNano() {
+	if p := it.past; p == nil || !p.maybe || p.labels != labels || p.time < now.Add(-time.Minute).UnixNano() {
 		c.turn(it, now)
 		it.past.labels, it.past.maybe, it.past.born = labels, true, born
+	} else { // as it was supposed already, and now for those as well who have come since
+		p.index, p.born = c.last+1, min(p.born, born)
 	}
 	it.touched = c.step(it)
 }

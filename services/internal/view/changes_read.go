@@ -155,7 +155,8 @@ func (it *Item[S]) change(cursor *Cursor) (Change[S], bool) {
 		matches := p.labels != nil && cursor.Match(it.key, p.labels)
 		switch {
 		case p.maybe:
-			if matches && cursor.Loose && cursor.Since.Objects >= p.born {
+			// A part of the message behind his place may be the one by which it is born.
+			if matches && cursor.Loose && (cursor.Since.Part || cursor.Since.Objects >= p.born) {
 				elsewhere = p.labels
 			}
 		case p.index > cursor.from || !is && cursor.loose == 0:
@@ -189,7 +190,11 @@ func (c *Changes[S]) Lapsed(cursor *Cursor, place Place, since time.Time) (chang
 			break
 		}
 		it := t.item
-		if !t.at.clock || t.index > cursor.Index || it.live || it.past == nil || it.past.index != t.index {
+		ended := it.past
+		for ended != nil && ended.maybe { // what was supposed since then didn't bring it back
+			ended = ended.older
+		}
+		if !t.at.clock || t.index > cursor.Index || it.live || ended == nil || ended.index != t.index {
 			continue
 		}
 		for p := it.past; p != nil; p = p.older { // what happened before it ended may not have been told, either

@@ -233,7 +233,16 @@ func TestChangesByTheClock(t *testing.T) {
 	if lapsed := c.Lapsed(cursor, placed(5, 5), clock(101)); len(lapsed) != 1 {
 		t.Errorf("of long ago, at this very place: %+v", lapsed)
 	}
-	c.Begin(c.at.place, placed(6, 5))
+	c.Begin(c.at.place, placed(5, 6))
+	c.Suppose(k("a"), 2, blue, 0, clock(101))
+	c.Suppose(k("b"), 2, blue, 0, clock(101)) // as it was
+	for color, want := range map[*Labels]int{red: 1, blue: 2} {
+		cursor := &Cursor{Index: c.Last(), Match: func(_ Key, labels *Labels) bool { return labels == color }}
+		if lapsed := c.Lapsed(cursor, placed(5, 6), clock(90)); len(lapsed) != want {
+			t.Errorf("of those that are supposed to have changed since: %+v, want %d", lapsed, want)
+		}
+	}
+	c.Begin(c.at.place, placed(6, 6))
 	c.Put(k("a"), 3, red, clock(110))
 	if lapsed := c.Lapsed(cursor, placed(5, 5), clock(90)); len(lapsed) != 0 {
 		t.Errorf("of one that came back: %+v", lapsed)
@@ -263,36 +272,6 @@ func TestChangesLive(t *testing.T) {
 	if _, ok := c.Read(items[1], onlyRed); ok {
 		t.Error("read one that doesn't match")
 	}
-}
-
-func TestChangesTouch(t *testing.T) {
-	c := NewChanges[int](placed(1, 1))
-	c.Load(k("a"), 1, red)
-	exact := &Cursor{Index: c.Last(), Match: onlyRed}
-	c.Begin(c.at.place, placed(1, 2))
-	c.Remove(k("a"), 1, clock(1))
-	expect(t, "removed", told(c, exact), "- a=1 red @1.2")
-	c.Begin(c.at.place, placed(2, 2))
-	c.Touch(k("a"))
-	c.Touch(k("nobody"))
-	c.Suppose(k("b"), 7, red, 2, clock(1)) // b never existed here
-	c.Suppose(k("c"), 8, blue, 0, clock(1))
-	c.Touch(k("b"))
-	expect(t, "touched", told(c, exact))
-	from := func(place Place) *Cursor {
-		index, _ := c.Seek(place)
-		return &Cursor{Index: index, Loose: true, Since: place, Match: onlyRed}
-	}
-	// Where the second message came first, they may have existed at the first, and b not before it.
-	expect(t, "elsewhere", told(c, from(placed(1, 2))), "- a=1 red @1.2+", "- b=7 red @1.2+")
-	expect(t, "before", told(c, from(placed(1, 1))), "- a=1 red @1.2")
-	c.Begin(c.at.place, placed(2, 3))
-	c.Put(k("a"), 2, red, clock(2))
-	c.Touch(k("a"))
-	c.Suppose(k("a"), 0, blue, 0, clock(1))
-	c.Put(k("b"), 2, blue, clock(2))
-	c.Put(k("b"), 3, red, clock(2))
-	expect(t, "back", told(c, exact), "+ a=2 red @2.2+", "+ b=3 red @2.3")
 }
 
 // TestChangesSweepSeldom: items that are gone and were touched have two steps each, which no sweep takes away. To sweep for
@@ -329,19 +308,4 @@ func TestChangesSweepSeldom(t *testing.T) {
 	if len(c.order) > 2000 {
 		t.Errorf("%d steps are left of %d items", len(c.order), len(c.items))
 	}
-}
-
-// TestChangesSettle: a loose reader who has everything is still told of what it may have from elsewhere.
-func TestChangesSettle(t *testing.T) {
-	c := NewChanges[int](placed(1, 1))
-	c.Load(k("a"), 1, red)
-	loose := &Cursor{Index: c.Last(), Loose: true, Since: placed(1, 2), Match: onlyRed}
-	loose.Settle() // not before it has been told
-	expect(t, "at once", told(c, loose))
-	c.Begin(c.at.place, placed(1, 2))
-	c.Suppose(k("b"), 1, red, 2, clock(1))
-	expect(t, "loose", told(c, loose), "- b=1 red @1.2")
-	loose.Settle()
-	c.Suppose(k("c"), 1, red, 2, clock(1))
-	expect(t, "settled", told(c, loose))
 }

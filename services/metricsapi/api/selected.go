@@ -11,9 +11,14 @@ import (
 // A node that --node-selector doesn't select has no metrics, and neither have the pods on it: metrics-server doesn't scrape it.
 // Here ingest may have scraped it all the same, so its samples are hidden from whoever makes answers.
 
-// selected tells whether a node is selected. Without the flag any is; with it, one that doesn't exist is not.
+// selected tells whether what is known of a node counts: without the flag always, with it unless the node is there and isn't
+// selected. The usage of one that was deleted stands until it is too old, with the flag as without it.
 func (c *catalog) selected(name string) bool {
-	return c.selector == nil || c.scraped(name)
+	if c.selector == nil {
+		return true
+	}
+	entry, ok := c.nodes.Get("", name)
+	return !ok || entry.Value.selected
 }
 
 // scraped tells whether somebody is to scrape a node: it exists, and is selected.
@@ -103,11 +108,11 @@ func (w *watches) followSelection(c *catalog, node string, was bool, before view
 // selection says whether a node is selected, and what to do if it is not.
 func (d *diagnosis) selection(node string) string {
 	flag := fmt.Sprintf("--node-selector=%s", d.catalog.selector)
+	if _, ok := d.catalog.nodes.Get("", node); !ok {
+		return fmt.Sprintf("there is no Node %s any more, whose labels could be looked at: what is known of it counts until it is too old", node)
+	}
 	if d.catalog.selected(node) {
 		return "its labels match " + flag
-	}
-	if _, ok := d.catalog.nodes.Get("", node); !ok {
-		return fmt.Sprintf("there is no Node %s whose labels could match %s, so no sample of it counts", node, flag)
 	}
 	return fmt.Sprintf("%s isn't selected by %s, so neither it nor the pods on it have metrics, as in metrics-server: kubectl get node %s --show-labels shows its labels; label it so that it matches, or change the flag of metricsapi, and of ingest where it is given there",
 		node, flag, node)

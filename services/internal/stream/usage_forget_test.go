@@ -11,18 +11,25 @@ import (
 	"github.com/headwater-metrics/headwater/services/internal/testenv"
 )
 
-// What was forgotten while NATS is away doesn't come late; what wasn't does.
-func TestUsageForget(t *testing.T) {
-	cfg := testenv.NATS(t)
+// publisherOverLine makes a publisher of usage, with its stream, over a line that a test can break. cfg is of the server behind it.
+func publisherOverLine(t *testing.T, ackTimeout time.Duration) (p *stream.UsagePublisher, line *proxy, cfg stream.ConnConfig) {
+	t.Helper()
+	cfg = testenv.NATS(t)
 	if err := stream.EnsureUsage(t.Context(), connect(t, cfg), stream.Streams{Cluster: cluster}); err != nil {
 		t.Fatal(err)
 	}
 	line, through := newProxy(t, cfg)
-	p, err := stream.NewUsagePublisher(stream.UsagePublisherConfig{Conn: connect(t, through), Cluster: cluster, AckTimeout: 200 * time.Millisecond, Log: testenv.Logger(t)})
+	p, err := stream.NewUsagePublisher(stream.UsagePublisherConfig{Conn: connect(t, through), Cluster: cluster, AckTimeout: ackTimeout, Log: testenv.Logger(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer p.Close()
+	t.Cleanup(p.Close)
+	return p, line, cfg
+}
+
+// What was forgotten while NATS is away doesn't come late; what wasn't does.
+func TestUsageForget(t *testing.T) {
+	p, line, cfg := publisherOverLine(t, 200*time.Millisecond)
 	subject := func(node string) string { return schemas.UsageSubject{Cluster: cluster, Node: node}.String() }
 	publish := func(node, payload string) {
 		t.Helper()

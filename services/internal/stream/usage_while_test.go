@@ -38,16 +38,7 @@ func (l *lost) Err() error {
 
 // A subject that is given away in the very moment of a publication: what Forget doesn't find wasn't taken.
 func TestPublishWhile(t *testing.T) {
-	cfg := testenv.NATS(t)
-	if err := stream.EnsureUsage(t.Context(), connect(t, cfg), stream.Streams{Cluster: cluster}); err != nil {
-		t.Fatal(err)
-	}
-	line, through := newProxy(t, cfg)
-	p, err := stream.NewUsagePublisher(stream.UsagePublisherConfig{Conn: connect(t, through), Cluster: cluster, AckTimeout: 200 * time.Millisecond, Log: testenv.Logger(t)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer p.Close()
+	p, line, cfg := publisherOverLine(t, 200*time.Millisecond)
 	subject := schemas.UsageSubject{Cluster: cluster, Node: "n"}.String()
 
 	// What is sent has to wait, so that it shows whether it was taken.
@@ -92,16 +83,7 @@ func TestPublishWhile(t *testing.T) {
 
 // What waits for its turn or for an answer isn't stuck.
 func TestNotStuck(t *testing.T) {
-	cfg := testenv.NATS(t)
-	if err := stream.EnsureUsage(t.Context(), connect(t, cfg), stream.Streams{Cluster: cluster}); err != nil {
-		t.Fatal(err)
-	}
-	line, through := newProxy(t, cfg)
-	p, err := stream.NewUsagePublisher(stream.UsagePublisherConfig{Conn: connect(t, through), Cluster: cluster, AckTimeout: time.Minute, Log: testenv.Logger(t)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer p.Close()
+	p, line, cfg := publisherOverLine(t, time.Minute)
 	line.hold(toClient)
 	if err := p.Publish(schemas.UsageSubject{Cluster: cluster, Node: "n"}.String(), []byte("x")); err != nil {
 		t.Fatal(err)

@@ -19,6 +19,9 @@ type proxy struct {
 	held  map[direction]bool
 	conns map[net.Conn]bool
 	down  bool // new connections are refused
+	// trigger holds back what a client sends from these bytes on, once; triggered is closed then.
+	trigger   string
+	triggered chan struct{}
 }
 
 type direction int
@@ -82,6 +85,10 @@ func (p *proxy) copy(to, from net.Conn, d direction) {
 			return
 		}
 		p.mu.Lock()
+		if d == toServer && p.trigger != "" && strings.Contains(string(buffer[:n]), p.trigger) {
+			p.trigger, p.held[toServer] = "", true
+			close(p.triggered)
+		}
 		for p.held[d] && p.conns[from] {
 			p.free.Wait()
 		}
@@ -101,6 +108,15 @@ func (p *proxy) hold(d direction) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.held[d] = true
+}
+
+// holdAt holds back everything that is sent to the server from the first read on with these bytes in it. The channel that
+// it returns is closed at that moment.
+func (p *proxy) holdAt(bytes string) <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.trigger, p.triggered = bytes, make(chan struct{})
+	return p.triggered
 }
 
 // release lets everything pass again, what was kept back first.

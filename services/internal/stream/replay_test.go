@@ -72,39 +72,6 @@ func saysNotReady(r *stream.Replay, text string) error {
 	return nil
 }
 
-// The log is deleted and created again: the view is rebuilt, and the old one served until the new one is whole.
-func TestLogIsRecreated(t *testing.T) {
-	c := testenv.Conn(t)
-	ensure(t, c)
-	reg := prometheus.NewRegistry()
-	r, views := replayWith(t, c, "reader", reg)
-	old := newWorld(appender(t, c, stream.LogPosition{}), 100)
-	fill(t, old, 200)
-	testenv.Eventually(t, 10*time.Second, func() error { return reached(r, 200) })
-	served := views.served()
-	before := old.at(200)
-
-	if err := stream.Recreate(t.Context(), c, stream.Streams{Cluster: cluster, ObjectsMaxBytes: 64 << 20}); err != nil {
-		t.Fatal(err)
-	}
-	testenv.Eventually(t, 10*time.Second, func() error { return counted(reg, "headwater_stream_rebuilds_total", "recreated", 1) })
-	if err := r.Ready(); err != nil {
-		t.Error("the old view is no longer served:", err)
-	}
-	if err := served.check(before); err != nil {
-		t.Error("the old view has changed:", err)
-	}
-	w := newWorld(appender(t, c, stream.LogPosition{}), 100)
-	fill(t, w, 50)
-	testenv.Eventually(t, 10*time.Second, func() error { return reached(r, 50) })
-	if err := views.served().check(w.at(50)); err != nil {
-		t.Error(err)
-	}
-	if err := served.check(before); err != nil {
-		t.Error("the old view has changed:", err)
-	}
-}
-
 // A server that comes back with older files: the reader notices that the log ends before its position, or, where it has
 // grown beyond it meanwhile, that the event at its position is another one. A snapshot of the future that is no more is
 // not used.

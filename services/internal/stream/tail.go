@@ -31,6 +31,9 @@ type rebuild struct {
 
 func (r *rebuild) Error() string { return r.text }
 
+// errDeleted: there is no stream any more.
+var errDeleted = &rebuild{reason: reasonRecreated, text: "the stream was deleted"}
+
 // errTick: see tail.ticks.
 var errTick = errors.New("nothing to deliver now")
 
@@ -208,7 +211,8 @@ func (t *tail) close() {
 }
 
 // open makes a consumer behind the cursor, trying until it succeeds, the context ends, or there is no going on from the
-// cursor (*rebuild).
+// cursor (*rebuild). What the consumer reads is compared with what was read before only when it is there: a stream that was
+// compared before may be another one by the time that the consumer is made. A consumer ends with its stream.
 func (t *tail) open(ctx context.Context) error {
 	if t.timer == nil {
 		t.timer = time.NewTimer(silence)
@@ -225,13 +229,14 @@ func (t *tail) open(ctx context.Context) error {
 			return ErrClosed
 		}
 		t.line, t.reconnected = t.conn.line(), t.conn.reconnected() // a reconnect from here on counts
-		err := t.check(ctx)
+		err := t.create(ctx)
 		if err == nil {
-			err = t.create(ctx)
+			err = t.check(ctx)
 		}
 		if err == nil {
 			return nil
 		}
+		t.close()
 		if changed := (*rebuild)(nil); errors.As(err, &changed) {
 			return err
 		}
@@ -246,7 +251,7 @@ func (t *tail) open(ctx context.Context) error {
 func (t *tail) check(ctx context.Context) error {
 	info, err := t.conn.info(ctx, t.stream)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return &rebuild{reason: reasonRecreated, text: "the stream was deleted"}
+		return errDeleted
 	}
 	if err != nil {
 		return err
@@ -300,6 +305,9 @@ func (t *tail) create(ctx context.Context) error {
 		FilterSubject:     t.filter,
 	}
 	consumer, err := t.conn.js.CreateConsumer(ctx, t.stream, config)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return errDeleted
+	}
 	if err != nil {
 		return err
 	}

@@ -57,7 +57,7 @@ type Appender struct {
 	stop    context.CancelFunc
 	wake    chan struct{} // there is something to do for the pump
 
-	behindSince time.Time // of the pump: when the log's end was first told to be before acked; zero where it is not
+	behindSince time.Time // of the pump: when the log was first seen not to have what it must have; zero where it has
 
 	mu       sync.Mutex
 	identity time.Time     // of the log; zero until it was read, if the configuration does not tell

@@ -21,7 +21,7 @@ func (a *Appender) resync(ctx context.Context, reason string) {
 	}
 	a.mu.Unlock()
 	if stuck == stuckLogged {
-		a.log.Warn("the log takes no events, buffering and trying again: "+advice(reason), "reason", reason)
+		a.log.Warn("the log takes no events, buffering and trying again: "+advice(reason, a.stream), "reason", reason)
 	}
 	if stuck > 0 {
 		pause(ctx, min(time.Duration(stuck)*50*time.Millisecond, time.Second), a.conn.reconnected())
@@ -45,13 +45,16 @@ func (a *Appender) resync(ctx context.Context, reason string) {
 	}
 }
 
-// advice says what to do when the log takes nothing.
-func advice(reason string) string {
+// advice says what to do when the stream takes nothing.
+func advice(reason, stream string) string {
 	switch reason {
 	case "storage_full":
 		return "the NATS server's storage is full: free some, or raise its limit (max_file_store)"
 	case "no_responders", "timeout":
 		return "the stream has no leader, or its server cannot write: see the NATS server's log"
+	case "wrong_last_sequence": // though it has just said that it ends there
+		return "the server refuses what it says itself is next, as it does when a file of the stream is damaged: see its log, and if that is so, " +
+			"delete the stream (nats stream rm " + stream + "): it is written again"
 	}
 	return "see the NATS server's log"
 }
@@ -120,7 +123,6 @@ func (a *Appender) verify(ctx context.Context) (uint64, error) {
 	case info.Last > reach:
 		return 0, fmt.Errorf("%w: it ends at %d, but this writer has written no further than %d", ErrFenced, info.Last, reach)
 	}
-	a.behindSince = time.Time{}
 	if last.subject != "" && acked >= info.First {
 		if err := a.compare(ctx, acked, last); err != nil {
 			if errors.Is(err, ErrFenced) {
@@ -141,6 +143,7 @@ func (a *Appender) verify(ctx context.Context) (uint64, error) {
 			return 0, err
 		}
 	}
+	a.behindSince = time.Time{}
 	return info.Last, nil
 }
 
@@ -149,7 +152,7 @@ func (a *Appender) verify(ctx context.Context) (uint64, error) {
 func (a *Appender) compare(ctx context.Context, sequence uint64, e event) error {
 	stored, err := a.conn.storedMessage(ctx, a.stream, sequence)
 	if errors.Is(err, ErrNoMessage) {
-		return fmt.Errorf("%w: can't tell who wrote the event at %d, which is gone already", ErrFenced, sequence)
+		return a.gone(ctx, sequence)
 	}
 	if err != nil {
 		return err
@@ -158,6 +161,20 @@ func (a *Appender) compare(ctx context.Context, sequence uint64, e event) error 
 		return fmt.Errorf("%w: the event at %d is of another writer", ErrFenced, sequence)
 	}
 	return nil
+}
+
+// gone says why an event is not in the log that was there a moment ago.
+func (a *Appender) gone(ctx context.Context, sequence uint64) error {
+	info, err := a.conn.info(ctx, a.stream)
+	switch {
+	case errors.Is(err, jetstream.ErrStreamNotFound) || err == nil && !info.Created.Equal(a.Acked().Log):
+		return fmt.Errorf("%w: it was deleted a moment ago", ErrLogChanged)
+	case err != nil:
+		return err
+	case sequence >= info.First && !info.wentBack(&a.behindSince):
+		return errBehind
+	}
+	return fmt.Errorf("%w: can't tell who wrote the event at %d, which is gone already", ErrFenced, sequence)
 }
 
 // goOn marks everything up to reached as stored and the rest as not sent.

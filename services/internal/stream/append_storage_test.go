@@ -3,6 +3,9 @@ package stream_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -158,4 +161,73 @@ func TestDiskFull(t *testing.T) {
 	server.signal(syscall.SIGUSR1)
 	flush(t, a)
 	compareLog(t, c, w)
+}
+
+// A file of the log is damaged: NATS stores nothing more when that is about to be removed, and says something else. What it is
+// and what to do is in the log, and that helps. The embedded server isn't restarted: it would not come up again.
+func TestDamagedLog(t *testing.T) {
+	dir, address := t.TempDir(), testenv.Address(t)
+	var log lines
+	start := func() *embedded.Server {
+		s, err := embedded.Start(embedded.Config{Dir: dir, Address: address, Log: log.logger()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	s := start()
+	c := connect(t, stream.ConnConfig{URL: s.URL()})
+	streams := stream.Streams{Cluster: cluster, ObjectsMaxBytes: 24 << 20}
+	if err := stream.Ensure(t.Context(), c, streams); err != nil {
+		t.Fatal(err)
+	}
+	a, err := stream.NewAppender(stream.AppenderConfig{Conn: c, Cluster: cluster, Log: log.logger(), AckTimeout: 5 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(a.Close)
+	w := newWorld(a, 100)
+	w.size = 50_000
+	fill(t, w, 400) // 20 MB, in several files
+	s.Close()
+	files, err := filepath.Glob(filepath.Join(dir, "jetstream", "*", "streams", "K8S_test_OBJECTS", "msgs", "1.blk"))
+	if err != nil || len(files) != 1 {
+		t.Fatal(files, err)
+	}
+	f, err := os.OpenFile(files[0], os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteAt([]byte("damaged"), 1000); err != nil { // in the first event
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = start()
+	defer func() { s.Close() }()
+	for i := range 200 {
+		if err := w.set(t.Context(), i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, text := range []string{"a file of the embedded NATS server is damaged", "nats stream rm K8S_test_OBJECTS"} {
+		testenv.Eventually(t, 10*time.Second, func() error {
+			if n := log.count(text); n != 1 {
+				return fmt.Errorf("%d lines say %q", n, text)
+			}
+			return nil
+		})
+	}
+	deleteStream(t, stream.ConnConfig{URL: s.URL()}, "K8S_test_OBJECTS")
+	if err := a.Flush(t.Context()); !errors.Is(err, stream.ErrLogChanged) {
+		t.Errorf("the writer: got %v, want ErrLogChanged", err)
+	}
+	if err := stream.Ensure(t.Context(), c, streams); err != nil {
+		t.Fatal(err)
+	}
+	again := newWorld(appender(t, c, stream.LogPosition{}), 100)
+	fill(t, again, 50)
+	compareLog(t, c, again)
+	testenv.Eventually(t, 10*time.Second, s.Health)
 }

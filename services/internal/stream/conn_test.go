@@ -30,8 +30,13 @@ import (
 	"github.com/headwater-metrics/headwater/services/internal/testenv"
 )
 
-// runServer runs a NATS server that is not Headwater's own, until the test ends.
+// runServer runs a NATS server that is not Headwater's own, until the test ends, and returns its URL.
 func runServer(t *testing.T, options *server.Options) string {
+	t.Helper()
+	return "nats://" + natsServer(t, options).Addr().String()
+}
+
+func natsServer(t *testing.T, options *server.Options) *server.Server {
 	t.Helper()
 	options.Host, options.Port, options.StoreDir, options.NoSigs, options.NoLog = "127.0.0.1", server.RANDOM_PORT, t.TempDir(), true, true
 	s, err := server.NewServer(options)
@@ -43,7 +48,7 @@ func runServer(t *testing.T, options *server.Options) string {
 	if !s.ReadyForConnections(10 * time.Second) {
 		t.Fatal("the server does not become ready")
 	}
-	return "nats://" + s.Addr().String()
+	return s
 }
 
 // works checks that a connection can do what Headwater needs.

@@ -8,7 +8,8 @@ import (
 // Silent is how long a Replay may hear nothing before it counts as cut off, and the time as a Silence: five heartbeats.
 const Silent = silence + heartbeat
 
-// Silence is a time in which nothing was heard of the server, longer than Silent. The zero value is none.
+// Silence is a time in which nothing was heard of the server, longer than Silent, or nothing but words: for less than Silent
+// each, and for less than a minute in all. The zero value is none.
 type Silence struct {
 	// Since is when the server was heard last before, Until when it was heard again.
 	Since, Until time.Time
@@ -18,7 +19,12 @@ type Silence struct {
 type hearing struct {
 	last    atomic.Int64            // when the server was last heard, Unix nanoseconds; 0 before
 	silence atomic.Pointer[Silence] // the latest that has ended; nil for none
+	words   time.Duration           // for how long the server was heard within it, in all; of the goroutine that notes
 }
+
+// wordsMost is how long the server may be heard within what counts as one silence, in all. Else one that is silent for a
+// moment again and again would count as silent since the first of them, for ever, and whatever ended meanwhile as not heard.
+const wordsMost = time.Minute
 
 // note says that the server was heard right now. It is for one goroutine.
 func (h *hearing) note() {
@@ -31,10 +37,16 @@ func (h *hearing) note() {
 func (h *hearing) noteAt(now time.Time) {
 	last := h.last.Load()
 	if last != 0 && now.UnixNano()-last > int64(Silent) {
-		silence := &Silence{Since: time.Unix(0, last), Until: now}
-		if before := h.silence.Load(); before != nil && silence.Since.Sub(before.Until) < Silent {
-			silence.Since = before.Since
+		silence, words := &Silence{Since: time.Unix(0, last), Until: now}, time.Duration(0)
+		if before := h.silence.Load(); before != nil {
+			word := silence.Since.Sub(before.Until)
+			if words = h.words + word; word < Silent && words < wordsMost {
+				silence.Since = before.Since
+			} else {
+				words = 0
+			}
 		}
+		h.words = words
 		h.silence.Store(silence) // first, so that who sees that it is over sees what was
 	}
 	h.last.Store(now.UnixNano())

@@ -28,3 +28,29 @@ func TestSilences(t *testing.T) {
 		}
 	}
 }
+
+// A server that is silent for a moment again and again, for ever, was not silent all the time: what ends meanwhile is not told
+// for ever as what is only not heard.
+func TestSilencesAgainAndAgain(t *testing.T) {
+	var h hearing
+	now := time.Now()
+	for _, word := range []time.Duration{2 * time.Second, 100 * time.Millisecond} {
+		longest := time.Duration(0)
+		for range 10_000 {
+			h.noteAt(now)
+			h.noteAt(now.Add(word))
+			now = now.Add(word + 3*time.Second)
+			h.noteAt(now)
+			var p Position
+			h.tell(&p)
+			if !p.Silence.Until.Equal(now) {
+				t.Fatalf("the silence that ended at %v isn't told: %+v", now, p)
+			}
+			longest = max(longest, p.Silence.Until.Sub(p.Silence.Since))
+		}
+		// A minute of words, and the silences around them.
+		if most := wordsMost + time.Duration(wordsMost/word+2)*3*time.Second; longest > most || longest < most-10*time.Second {
+			t.Errorf("with words of %v it was told of a silence of %v, want about %v at most", word, longest, most)
+		}
+	}
+}

@@ -33,7 +33,8 @@ type attendant struct {
 	last  time.Time // when it was last told
 	since time.Time // what it was told then
 
-	others []stream.Other
+	others     []stream.Other
+	othersTold int // how often
 }
 
 // attend makes a process a member.
@@ -55,6 +56,7 @@ func attendWith(t testing.TB, cfg stream.MembersConfig) *attendant {
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		a.others = others
+		a.othersTold++
 	}
 	var err error
 	a.Members, err = stream.NewMembers(cfg)
@@ -120,7 +122,21 @@ func (a *attendant) silent() time.Duration {
 	return a.last.Sub(a.since)
 }
 
-// sees waits until it was told of exactly these, and returns how long that took.
+// heardUpTo is up to when those who are gone were heard, as it was told last.
+func (a *attendant) heardUpTo() time.Time {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.since
+}
+
+// calm tells whether the machine hasn't stood still since a moment for as long as it takes to lose a lease. Where somebody has
+// lost one, everybody waits for everybody, and nothing can be told of how long that takes.
+func calm(since time.Time) bool {
+	_, longest := stalled(since)
+	return longest < memberLease/4
+}
+
+// sees waits until it was told of exactly these, and returns how long that took, without what the machine stood still.
 func (a *attendant) sees(within time.Duration, names ...string) time.Duration {
 	a.t.Helper()
 	began := time.Now()
@@ -130,7 +146,7 @@ func (a *attendant) sees(within time.Duration, names ...string) time.Duration {
 		}
 		return nil
 	})
-	return time.Since(began)
+	return worked(began)
 }
 
 func (a *attendant) counter(name string, labels ...string) float64 {

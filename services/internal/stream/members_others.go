@@ -18,12 +18,14 @@ type Other struct {
 	Settings string // its MembersConfig.Settings
 }
 
-// others are the processes between which and this one nobody divides the work, by key, each until its lease has passed.
+// others are the processes between which and this one nobody divides the work, by key, each until its lease has passed in
+// silence. Who can't hear the others doesn't know of any change.
 type others map[string]*other
 
 type other struct {
 	Other
-	until time.Time
+	lease time.Duration
+	until time.Time // it is gone when it has not been heard up to then; zero for one that said so
 	told  bool
 }
 
@@ -32,7 +34,7 @@ func (o others) heard(key string, a announcement, fixed bool, now time.Time) {
 	known := o[key]
 	if works := a.State == stateFixed || fixed && a.State == stateMember; !works {
 		if known != nil {
-			known.until = now
+			known.until = time.Time{}
 		}
 		return
 	}
@@ -45,13 +47,23 @@ func (o others) heard(key string, a announcement, fixed bool, now time.Time) {
 		o[key] = known
 	}
 	known.told = known.told && known.Other == is
-	known.Other, known.until = is, now.Add(a.lease())
+	known.Other, known.lease, known.until = is, a.lease(), now.Add(a.lease())
 }
 
-// changed forgets those whose time has passed, and tells whether the others are others than when it was last asked.
-func (o others) changed(now time.Time) (changed bool) {
+// unheard says that up to now the others could not be heard; perhaps they could not speak either.
+func (o others) unheard(now time.Time) {
+	for _, p := range o {
+		if until := now.Add(p.lease + reconnectGrace); !p.until.IsZero() && until.After(p.until) {
+			p.until = until
+		}
+	}
+}
+
+// changed forgets those whose time had passed at proof, up to when they would have been heard, and tells whether the others
+// are others than when it was last asked.
+func (o others) changed(proof time.Time) (changed bool) {
 	for key, p := range o {
-		if !p.until.After(now) {
+		if !p.until.After(proof) {
 			delete(o, key)
 			changed = changed || p.told
 			continue
@@ -71,7 +83,7 @@ func (s *session) tellOthers(now time.Time) {
 	if s.cfg.Others == nil {
 		return
 	}
-	if s.others.changed(now) && s.othersDue.IsZero() {
+	if s.others.changed(s.roll.proof) && s.othersDue.IsZero() {
 		s.othersDue = now.Add(othersLinger)
 	}
 	if !s.othersDue.IsZero() && !now.Before(s.othersDue) {

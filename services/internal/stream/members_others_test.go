@@ -29,10 +29,18 @@ func (a *attendant) hears(within time.Duration, want ...string) {
 	})
 }
 
+// toldOfOthers is how often it was told of others.
+func (a *attendant) toldOfOthers() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.othersTold
+}
+
 // Those with fixed parts and the members know of each other; but no member waits for one with a fixed part or leaves work to it,
 // nor does the end of one change anything for them.
 func TestFixedParts(t *testing.T) {
 	cfg := testenv.NATS(t)
+	began := time.Now()
 	fixed := func(through stream.ConnConfig, name string, number, of int) *attendant {
 		return attendWith(t, stream.MembersConfig{Conn: connect(t, through), Name: name, Lease: memberLease, Part: stream.Part{Number: number, Of: of}, Settings: "s"})
 	}
@@ -45,7 +53,7 @@ func TestFixedParts(t *testing.T) {
 	}
 
 	a := attend(t, connect(t, cfg), "a")
-	if took := a.sees(5*time.Second, "a"); took > time.Second {
+	if took := a.sees(5*time.Second, "a"); took > time.Second && calm(began) {
 		t.Errorf("alone among its like, and a member only after %v", took)
 	}
 	b := attend(t, connect(t, cfg), "b")
@@ -58,13 +66,31 @@ func TestFixedParts(t *testing.T) {
 	changes := a.changes()
 	zero.leave()
 	a.hears(5*time.Second, "one 1/2 s")
+	one.hears(5*time.Second, "a 0/0 ", "b 0/0 ")
+	told := one.toldOfOthers()
 	line.refuse(true) // it is lost
 	a.hears(5 * time.Second)
-	one.hears(5 * time.Second) // it hears nobody any more
+	failed := one.counter("member_announcements_total", "failed")
+	testenv.Eventually(t, 10*time.Second, func() error { // far beyond the others' leases, too
+		if n := one.counter("member_announcements_total", "failed"); n < failed+10 {
+			return fmt.Errorf("%v failures", n)
+		}
+		return nil
+	})
 	line.refuse(false)
 	a.hears(10*time.Second, "one 1/2 s")
+	confirmed := one.counter("member_announcements_total", "confirmed")
+	testenv.Eventually(t, 10*time.Second, func() error {
+		if n := one.counter("member_announcements_total", "confirmed"); n < confirmed+10 {
+			return fmt.Errorf("%v announcements confirmed", n)
+		}
+		return nil
+	})
+	if n := one.toldOfOthers() - told; n != 0 && calm(began) {
+		t.Errorf("who heard nobody, and then those from before, was told %d times that the others are others", n)
+	}
 	one.hears(10*time.Second, "a 0/0 ", "b 0/0 ")
-	if n := a.changes() - changes; n != 0 {
+	if n := a.changes() - changes; n != 0 && calm(began) {
 		t.Errorf("the members changed %d times", n)
 	}
 	b.leave()

@@ -176,7 +176,11 @@ func (s *session) answer(text string, m *nats.Msg, now time.Time) {
 	s.trouble = nil
 	line := s.conn.line()
 	was := s.roll.joined
-	s.roll.confirmed(a.at, a.state, s.proven && line != s.provenOn || a.line != line, now)
+	again := s.proven && line != s.provenOn || a.line != line
+	if again || a.at.Sub(s.roll.proof) >= s.cfg.Lease {
+		s.others.unheard(now)
+	}
+	s.roll.confirmed(a.at, a.state, again, now)
 	if s.roll.joined && !was && s.told != nil {
 		s.hold = now.Add(answerEvery) // the others may be about to be members again, too
 	}

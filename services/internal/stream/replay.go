@@ -11,8 +11,6 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
-
-	"github.com/headwater-metrics/headwater/schemas"
 )
 
 // ReplayConfig is how a reader of a stream is made.
@@ -46,7 +44,8 @@ type Replay struct {
 	metrics *replayMetrics
 	usage   bool // the usage stream: no snapshots, and it has holes
 
-	// What Position tells. The first three are written for every event, the rest, under mu, when something changes.
+	// What Position tells. The first three are written for every event, the rest, under mu, when something changes; so are
+	// the first two where another build begins.
 	sequence, pending atomic.Uint64
 	time              atomic.Int64
 	heard             hearing
@@ -111,9 +110,8 @@ func ReplayOnce(ctx context.Context, cfg ReplayConfig) (Position, error) {
 func (r *Replay) Position() Position {
 	r.mu.Lock()
 	p := r.position
+	p.Sequence, p.Lag = r.sequence.Load(), r.pending.Load() // under mu: they are of the build that the rest is of
 	r.mu.Unlock()
-	p.Sequence = r.sequence.Load()
-	p.Lag = r.pending.Load()
 	if r.usage { // it has holes
 		p.Last = max(p.Last, p.Sequence)
 	} else {
@@ -143,6 +141,15 @@ func (r *Replay) update(change func(*Position)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	change(&r.position)
+}
+
+// begins makes the position that of a build of the stream, from a sequence on.
+func (r *Replay) begins(of StreamInfo, from uint64) {
+	r.update(func(p *Position) {
+		p.Log, p.Fence, p.Last, p.Waiting, p.Rebuilding = of.Created, of.Last, of.Last, "", true
+		r.sequence.Store(from)
+		r.pending.Store(of.Last - from)
+	})
 }
 
 // waitingFor notes and logs, once, what there is no going on without.
@@ -193,11 +200,7 @@ func (r *Replay) build(ctx context.Context, conn *Conn, once bool) error {
 	}
 	defer t.close()
 	fence := info.Last
-	r.sequence.Store(from.position)
-	r.pending.Store(info.Last - from.position)
-	r.update(func(p *Position) {
-		p.Log, p.Fence, p.Last, p.Waiting, p.Rebuilding = info.Created, fence, info.Last, "", true
-	})
+	r.begins(info, from.position)
 	sink := r.kept
 	if sink == nil {
 		sink = r.cfg.Begin()
@@ -240,88 +243,6 @@ func (r *Replay) build(ctx context.Context, conn *Conn, once bool) error {
 		r.apply(sink, m)
 	}
 	return nil
-}
-
-// catchUp applies what is between the cursor and the fence.
-func (r *Replay) catchUp(ctx context.Context, t *tail, sink Sink, fence uint64) error {
-	t.ticks = true
-	defer func() { t.ticks = false }()
-	for t.cursor < fence {
-		m, err := t.next(ctx)
-		switch {
-		case errors.Is(err, errTick):
-			if err := r.lost(ctx, t, fence); err != nil {
-				return err
-			}
-		case err != nil:
-			return err
-		default:
-			r.apply(sink, m)
-		}
-	}
-	return nil
-}
-
-// lost tells whether the log has none of the events up to the fence that it claims to have: a server that lost power may
-// know of more than it has kept.
-func (r *Replay) lost(ctx context.Context, t *tail, fence uint64) error {
-	_, err := t.conn.messageFrom(ctx, r.stream, t.cursor+1)
-	if !errors.Is(err, ErrNoMessage) {
-		return nil // it comes, or the connection is at fault
-	}
-	return &rebuild{reason: reasonTrimmed, missing: fence,
-		text: fmt.Sprintf("the log says that it ends at %d, but has nothing behind %d", fence, t.cursor)}
-}
-
-// usagePass is how long a pass to a fence of the usage stream may take to count: less than the time in which a node can
-// have two samples (--metric-resolution is a second at least).
-const usagePass = 500 * time.Millisecond
-
-// catchUpUsage is catchUp for the usage stream, whose end moves while it is read: a node's samples leave the part that
-// was not read yet for the end of the stream. But a node has two of them there, so it takes two new ones within one pass
-// to hide it. When a pass was slow (fenced is when its fence was read), there is another one, to a new fence, unless
-// nothing is left to read.
-func (r *Replay) catchUpUsage(ctx context.Context, t *tail, sink Sink, fence uint64, fenced time.Time) error {
-	t.ticks = true
-	defer func() { t.ticks = false }()
-	for {
-		if t.cursor >= fence && time.Since(fenced) < usagePass {
-			return nil
-		}
-		if t.cursor >= fence || t.pending == 0 {
-			fenced = time.Now()
-			whole, last, err := r.usageWhole(ctx, t)
-			if err != nil || whole {
-				return err
-			}
-			fence = last
-			r.update(func(p *Position) { p.Fence, p.Last = last, last })
-		}
-		m, err := t.next(ctx)
-		switch {
-		case errors.Is(err, errTick):
-			t.pending = 0 // look again: what was to come may have been removed
-		case err != nil:
-			return err
-		default:
-			r.apply(sink, m)
-		}
-	}
-}
-
-// usageWhole tells whether a reader of the usage stream has everything, and where the stream ends.
-func (r *Replay) usageWhole(ctx context.Context, t *tail) (whole bool, last uint64, err error) {
-	for ; ; pause(ctx, 100*time.Millisecond, nil) {
-		m, err := t.conn.lastMessage(ctx, r.stream, schemas.AllOf(r.cfg.Cluster))
-		switch {
-		case err == nil:
-			return m.Sequence <= t.cursor, m.Sequence, nil
-		case errors.Is(err, ErrNoMessage):
-			return true, t.cursor, nil
-		case ctx.Err() != nil:
-			return false, 0, ctx.Err()
-		}
-	}
 }
 
 // apply gives an event of the stream to the sink.
@@ -389,7 +310,9 @@ func (r *Replay) start(ctx context.Context, conn *Conn, once bool) (manifest, St
 			if because == nil {
 				return snapshot, info, nil
 			}
-			if errors.Is(because, errSnapshotFuture) && !info.wentBack(&aheadSince) {
+			if !errors.Is(because, errSnapshotFuture) {
+				aheadSince = time.Time{}
+			} else if !info.wentBack(&aheadSince) {
 				continue
 			}
 			r.snapshotUnusable(snapshot, because)

@@ -47,9 +47,10 @@ type manifest struct {
 	time     int64
 	chunks   []chunkRef
 
-	// Of the manifest's own message, not part of it.
+	// Of the manifest's own message, not part of it: where it is, and of which stream.
 	sequence uint64
 	stored   time.Time
+	stream   time.Time
 }
 
 type chunkRef struct {

@@ -40,6 +40,14 @@ func snapshotReason(err error) string {
 
 // newestManifest reads the manifest. because says why it can't be used; err is of the connection.
 func (r *Replay) newestManifest(ctx context.Context, conn *Conn) (m manifest, because, err error) {
+	// Which stream it is is looked at first, and once more when the chunks are read: then it was this one in between, too.
+	info, err := conn.info(ctx, snapshotsStream(r.cfg.Cluster))
+	switch {
+	case errors.Is(err, jetstream.ErrStreamNotFound):
+		return m, errNoSnapshot, nil
+	case err != nil:
+		return m, nil, err
+	}
 	subject := schemas.SnapshotSubject{Cluster: r.cfg.Cluster, Manifest: true}.String()
 	stored, err := conn.lastMessage(ctx, snapshotsStream(r.cfg.Cluster), subject)
 	switch {
@@ -49,7 +57,7 @@ func (r *Replay) newestManifest(ctx context.Context, conn *Conn) (m manifest, be
 		return m, nil, err
 	}
 	m, because = parseManifest(stored.Data)
-	m.sequence, m.stored = stored.Sequence, stored.Time
+	m.sequence, m.stored, m.stream = stored.Sequence, stored.Time, info.Created
 	if because != nil {
 		r.snapshotUnusable(m, because)
 	}
@@ -166,7 +174,7 @@ func (r *Replay) fetchChunks(ctx context.Context, conn *Conn, m manifest, chunks
 		first = min(first, c.sequence)
 	}
 	t := &tail{
-		conn: conn, stream: snapshotsStream(r.cfg.Cluster), batch: chunkBatch, cursor: max(first, 1) - 1, ticks: true,
+		conn: conn, stream: snapshotsStream(r.cfg.Cluster), batch: chunkBatch, identity: m.stream, cursor: max(first, 1) - 1, ticks: true,
 		resets: func(reason string) { r.metrics.resets.WithLabelValues("snapshot_" + reason).Inc() },
 	}
 	defer t.close()
@@ -178,6 +186,9 @@ func (r *Replay) fetchChunks(ctx context.Context, conn *Conn, m manifest, chunks
 				return err
 			}
 			continue
+		}
+		if changed := (*rebuild)(nil); errors.As(err, &changed) {
+			return &rebuild{reason: reasonSnapshot, text: "while the snapshot was read: " + changed.text}
 		}
 		if err != nil {
 			return err

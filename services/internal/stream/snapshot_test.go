@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
 
 	"github.com/headwater-metrics/headwater/services/internal/stream"
 	"github.com/headwater-metrics/headwater/services/internal/testenv"
@@ -239,4 +242,31 @@ func TestSnapshotWaitsForTheLog(t *testing.T) {
 	if err := v.check(w.at(position.Sequence)); err != nil {
 		t.Error(err)
 	}
+}
+
+// A process writes a snapshot every few minutes, for months.
+func TestSnapshotWriterLeavesNothingBehind(t *testing.T) {
+	s := natsServer(t, &server.Options{JetStream: true})
+	c := connect(t, stream.ConnConfig{URL: "nats://" + s.Addr().String()})
+	ensure(t, c)
+	a := appender(t, c, stream.LogPosition{})
+	w := newWorld(a, 10)
+	sw := stream.NewSnapshotWriter(stream.SnapshotConfig{Conn: c, Cluster: cluster, Appender: a})
+	fill(t, w, 10)
+	writeSnapshot(t, sw, w)
+	subscriptions, goroutines := s.NumSubscriptions(), runtime.NumGoroutine()
+	const more = 20
+	for range more {
+		fill(t, w, 10)
+		writeSnapshot(t, sw, w)
+	}
+	testenv.Eventually(t, 5*time.Second, func() error {
+		if n := s.NumSubscriptions(); n >= subscriptions+more/2 {
+			return fmt.Errorf("%d subscriptions, %d before", n, subscriptions)
+		}
+		if n := runtime.NumGoroutine(); n >= goroutines+more/2 {
+			return fmt.Errorf("%d goroutines, %d before", n, goroutines)
+		}
+		return nil
+	})
 }

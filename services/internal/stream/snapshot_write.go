@@ -64,6 +64,7 @@ type SnapshotWriter struct {
 	stream  string
 
 	began    bool
+	created  time.Time // of the stream, when this writer began
 	fenced   error
 	manifest uint64 // sequence of the manifest's message; 0 for none
 	sent     []byte // the manifest that may or may not have been stored; nil for none
@@ -137,6 +138,7 @@ func (w *SnapshotWriter) write(ctx context.Context, stats *SnapshotStats, chunks
 	if err != nil {
 		return err
 	}
+	defer p.js.CleanupPublisher() // or its subscription would stay
 	listed := map[uint32]bool{}
 	for c := range chunks {
 		if err = ctx.Err(); err != nil {
@@ -201,6 +203,7 @@ func (w *SnapshotWriter) begin(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		w.created = info.Created
 		for subject := range info.State.Subjects {
 			if id, ok := number(strings.TrimPrefix(subject, prefix)); ok && id < 1<<32 {
 				w.nextID = max(w.nextID, uint32(id)+1)
@@ -238,6 +241,9 @@ func (w *SnapshotWriter) commit(ctx context.Context, stats *SnapshotStats, log t
 	}
 	slices.SortFunc(m.chunks, func(a, b chunkRef) int { return int(a.id) - int(b.id) })
 	stats.Chunks = len(w.chunks)
+	if err := w.sameLog(ctx, log); err != nil {
+		return err
+	}
 	if m.position > 0 {
 		err := w.retry(ctx, "read the event at the snapshot's position, for", func(ctx context.Context) error {
 			stored, err := w.cfg.Conn.storedMessage(ctx, objectsStream(w.cfg.Cluster), m.position)
@@ -266,7 +272,42 @@ func (w *SnapshotWriter) commit(ctx context.Context, stats *SnapshotStats, log t
 		return err
 	}
 	w.manifest = ack.Sequence
-	return nil
+	return w.sameStream(ctx)
+}
+
+// sameLog ends the Appender where the log is not the one any more that it writes to. It may not have noticed: one that has
+// written nothing yet finds in an empty log what it expects. What it writes then would be in no snapshot that can be used.
+func (w *SnapshotWriter) sameLog(ctx context.Context, created time.Time) error {
+	now, err := w.createdOf(ctx, objectsStream(w.cfg.Cluster))
+	if err != nil || now.Equal(created) || created.IsZero() {
+		return err
+	}
+	err = fmt.Errorf("%w: it is not the one any more that the snapshot is of", ErrLogChanged)
+	w.cfg.Appender.end(err)
+	return err
+}
+
+// sameStream checks that the manifest and its chunks are in one stream. What was written to a stream that was deleted and
+// created again before the manifest was is gone.
+func (w *SnapshotWriter) sameStream(ctx context.Context) error {
+	now, err := w.createdOf(ctx, w.stream)
+	if err != nil || now.Equal(w.created) {
+		return err
+	}
+	return fmt.Errorf("%w: the stream %s was deleted while the snapshot was written", ErrFenced, w.stream)
+}
+
+// createdOf is when a stream was created; zero where there is none.
+func (w *SnapshotWriter) createdOf(ctx context.Context, stream string) (created time.Time, err error) {
+	err = retry(ctx, w.cfg.Conn, "look which stream "+stream+" is", func(ctx context.Context) error {
+		info, err := w.cfg.Conn.info(ctx, stream)
+		created = info.Created
+		return err
+	})
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return time.Time{}, nil
+	}
+	return created, err
 }
 
 func wrongSequence(err error) bool {

@@ -63,7 +63,7 @@ type tail struct {
 	identity    time.Time // of the stream; zero for any
 	cursor      uint64    // the last message that next returned, or the one to start after
 	cursorTime  int64     // when it was stored; 0 for unknown
-	behindSince time.Time // when the stream's end was first told to be before the cursor; zero where it is not
+	behindSince time.Time // when the stream was first seen not to have what is at the cursor; zero where it has
 	pending     uint64    // messages behind the cursor, as of the last delivery
 	read        bool      // next has returned a message: the cursor is not just that of a snapshot
 
@@ -234,6 +234,7 @@ func (t *tail) open(ctx context.Context) error {
 			err = t.check(ctx)
 		}
 		if err == nil {
+			t.behindSince = time.Time{}
 			return nil
 		}
 		t.close()
@@ -247,17 +248,23 @@ func (t *tail) open(ctx context.Context) error {
 	}
 }
 
+// look asks the stream's leader about it. *rebuild: it is not the one that was read, or not there any more.
+func (t *tail) look(ctx context.Context) (StreamInfo, error) {
+	info, err := t.conn.info(ctx, t.stream)
+	switch {
+	case errors.Is(err, jetstream.ErrStreamNotFound):
+		return info, errDeleted
+	case err == nil && !t.identity.IsZero() && !info.Created.Equal(t.identity):
+		err = &rebuild{reason: reasonRecreated, text: "the stream was deleted and created again at " + info.Created.Format(time.RFC3339)}
+	}
+	return info, err
+}
+
 // check compares the stream with what was read of it.
 func (t *tail) check(ctx context.Context) error {
-	info, err := t.conn.info(ctx, t.stream)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return errDeleted
-	}
+	info, err := t.look(ctx)
 	if err != nil {
 		return err
-	}
-	if !t.identity.IsZero() && !info.Created.Equal(t.identity) {
-		return &rebuild{reason: reasonRecreated, text: "the stream was deleted and created again at " + info.Created.Format(time.RFC3339)}
 	}
 	if info.Last < t.cursor {
 		if !info.wentBack(&t.behindSince) {
@@ -265,7 +272,6 @@ func (t *tail) check(ctx context.Context) error {
 		}
 		return &rebuild{reason: reasonWentBack, text: fmt.Sprintf("the stream ends at %d, but was read up to %d: it was restored to an older state", info.Last, t.cursor)}
 	}
-	t.behindSince = time.Time{}
 	if t.log && info.First > t.cursor+1 {
 		return &rebuild{reason: reasonTrimmed, text: fmt.Sprintf("the stream begins at %d, but was read up to %d: what is between was removed", info.First, t.cursor)}
 	}
@@ -276,8 +282,12 @@ func (t *tail) check(ctx context.Context) error {
 	stored, err := t.conn.storedMessage(ctx, t.stream, t.cursor)
 	switch {
 	case errors.Is(err, ErrNoMessage) && t.log && t.read:
-		if info, err := t.conn.info(ctx, t.stream); err != nil || info.First > t.cursor {
+		info, err := t.look(ctx)
+		switch {
+		case err != nil || info.First > t.cursor:
 			return err // just trimmed
+		case !info.wentBack(&t.behindSince):
+			return errBehind
 		}
 		return &rebuild{reason: reasonWentBack, missing: t.cursor, text: fmt.Sprintf("the event at %d, which was read, is not there any more", t.cursor)}
 	case errors.Is(err, ErrNoMessage):

@@ -321,7 +321,7 @@ func (p *UsagePublisher) failed(attempt uint64, reason string) {
 		p.failures++
 		p.after = now.Add(min(time.Duration(p.failures)*50*time.Millisecond, time.Second))
 		if p.failures == stuckLogged+1 {
-			p.log.Warn("the stream takes no samples, keeping the newest of each node and trying again: "+advice(reason), "reason", reason)
+			p.log.Warn("the stream takes no samples, keeping the newest of each node and trying again: "+advice(reason, usageStream(p.cfg.Cluster)), "reason", reason)
 		}
 	}
 	if _, newer := p.waiting[s.subject]; newer {

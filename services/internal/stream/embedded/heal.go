@@ -46,11 +46,18 @@ func (s *Server) heal() {
 		if !stopped && (err == nil || !strings.Contains(err.Error(), "write error")) {
 			continue
 		}
+		// A server that can't read one of its own files would not come up again.
+		damaged := err != nil && strings.Contains(err.Error(), "corrupt")
 		if !failed {
 			failed = true
-			s.log.Error("the embedded NATS server can't write: free some space on its disk; it goes on by itself then", "directory", s.cfg.Dir, "error", err)
+			if damaged {
+				s.log.Error("a file of the embedded NATS server is damaged, and its stream takes nothing: stop this process, delete the directory, and start it again; everything is written again",
+					"directory", filepath.Join(s.cfg.Dir, "jetstream"), "error", err)
+			} else {
+				s.log.Error("the embedded NATS server can't write: free some space on its disk; it goes on by itself then", "directory", s.cfg.Dir, "error", err)
+			}
 		}
-		if time.Now().Before(next) || s.probe() != nil {
+		if damaged || time.Now().Before(next) || s.probe() != nil {
 			continue
 		}
 		pause = min(2*pause, restartPause)

@@ -158,7 +158,7 @@ func BenchmarkUsagePods(b *testing.B) {
 
 func BenchmarkChangesPut(b *testing.B) {
 	const pods = 150_000
-	c := NewChanges[[3]uintptr](placed(1, 1))
+	c := NewChanges[[3]uintptr](placed(1, 1), clock(0))
 	keys := make([]Key, pods)
 	for i := range keys {
 		keys[i] = Key{fmt.Sprint("namespace-", i%100), fmt.Sprint("a-pod-with-a-name-", i)}
@@ -167,7 +167,7 @@ func BenchmarkChangesPut(b *testing.B) {
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
 		if i%30 == 0 {
-			c.Begin(c.at.place, placed(uint64(i), 1))
+			c.Begin(c.at.place, placed(uint64(i), 1), clock(0))
 		}
 		c.Put(keys[i%pods], [3]uintptr{}, red, clock(1))
 	}

@@ -1,6 +1,7 @@
 package view
 
 import (
+	"math"
 	"slices"
 	"time"
 )
@@ -11,7 +12,8 @@ type Key struct{ Namespace, Name string }
 // Place is how far two streams have been read.
 type Place struct {
 	Usage, Objects uint64
-	// Part tells that of the message behind, a part has been read, too. It only makes one place differ from another.
+	// Part tells that somebody is in the middle of what he is told: part of what is behind has been told, too, and what changed
+	// before and again behind has not.
 	Part bool
 }
 
@@ -30,7 +32,7 @@ func (p Place) Covers(q Place) bool { return p.Usage >= q.Usage && p.Objects >= 
 // known to it, or to be forgotten by it follows from the labels that the item had at the cursor.
 //
 // Changes come in messages: Begin starts one. All changes of a message have the message's place, and a reader that has
-// only a part of them is where one is who has none of them.
+// only a part of them is where one is who has none of them, in the middle.
 //
 // Its methods are not safe for concurrent use: those that only read may be called concurrently with each other.
 type Changes[S any] struct {
@@ -40,6 +42,7 @@ type Changes[S any] struct {
 	swept int       // the length of order when it was last swept
 	last  uint64    // the index of the last change
 	at    *message
+	began time.Time
 	past  []turn[S] // when items came, went or changed labels, oldest first
 
 	below      int    // how many of past are not above the floor
@@ -55,8 +58,9 @@ type Item[S any] struct {
 	index  uint64 // of its last change
 	// touched is the index at which it was last touched without a change: see Touch.
 	touched uint64
-	live    bool  // whether it exists; if not, it is kept for those who still have it
-	past    *past // newest first
+	live    bool   // whether it exists; if not, it is kept for those who still have it
+	gap     uint32 // by how much the index of the change before was lower, or by more
+	past    *past  // newest first
 }
 
 // past is what an item was before the change at index.
@@ -80,7 +84,8 @@ type message struct {
 	place  Place
 	before Place  // without the message
 	last   uint64 // the index of its last change
-	clock  bool   // no message but time that went by
+	time   time.Time
+	clock  bool // no message but time that went by
 }
 
 // turn is an entry of the queue of what is past.
@@ -92,8 +97,8 @@ type turn[S any] struct {
 }
 
 // NewChanges makes an empty one, that begins at a place: nobody from before can be told what he missed.
-func NewChanges[S any](begin Place) *Changes[S] {
-	return &Changes[S]{items: make(map[Key]*Item[S]), at: &message{place: begin}, floorPlace: begin}
+func NewChanges[S any](begin Place, now time.Time) *Changes[S] {
+	return &Changes[S]{items: make(map[Key]*Item[S]), at: &message{place: begin, time: now}, began: now, floorPlace: begin}
 }
 
 // Load puts an item that exists from the beginning on. To be called before the first Begin.
@@ -106,11 +111,15 @@ func (c *Changes[S]) Load(key Key, state S, labels *Labels) {
 }
 
 // Begin starts a message, by which before becomes place. The changes that follow are its, until the next one.
-func (c *Changes[S]) Begin(before, place Place) { c.at = &message{place: place, before: before} }
+func (c *Changes[S]) Begin(before, place Place, now time.Time) {
+	c.at = &message{place: place, before: before, time: now}
+}
 
 // BeginClock starts changes that no message causes but time: what was true has become too old. Whoever is at this very
 // place may or may not have them, so Lapsed tells them again.
-func (c *Changes[S]) BeginClock(place Place) { c.at = &message{place: place, clock: true} }
+func (c *Changes[S]) BeginClock(place Place, now time.Time) {
+	c.at = &message{place: place, time: now, clock: true}
+}
 
 // Get returns an item's state, false if it does not exist.
 func (c *Changes[S]) Get(key Key) (state S, ok bool) {
@@ -199,7 +208,9 @@ func (c *Changes[S]) turn(it *Item[S], now time.Time) {
 // move changes an item, which puts it at the end of the order.
 func (c *Changes[S]) move(it *Item[S], state S, labels *Labels) {
 	it.state, it.labels = state, labels
+	before := it.index
 	it.index = c.step(it)
+	it.gap = uint32(min(it.index-before, math.MaxUint32))
 }
 
 // step appends an item to the order. That is swept when it is half as long again as it may be after a sweep: an item that is
@@ -257,6 +268,17 @@ func (c *Changes[S]) Past() int { return len(c.past) }
 
 // Last is the index of the last change.
 func (c *Changes[S]) Last() uint64 { return c.last }
+
+// Began is when the order began.
+func (c *Changes[S]) Began() time.Time { return c.began }
+
+// When is when the change at an index came, or the last one before it; when the order began if there is none.
+func (c *Changes[S]) When(index uint64) time.Time {
+	if i := c.find(index + 1); i > 0 {
+		return c.order[i-1].at.time
+	}
+	return c.began
+}
 
 func orNone(labels *Labels) *Labels {
 	if labels == nil {

@@ -16,7 +16,7 @@ func TestChangesModel(t *testing.T) {
 	const keys = 12
 	for seed := range uint64(300) {
 		random := rand.New(rand.NewPCG(seed, 4))
-		c := NewChanges[int](placed(1, 1))
+		c := NewChanges[int](placed(1, 1), clock(0))
 		now, state, place := 0, 0, placed(1, 1)
 		truth := map[string]int{}
 		colors := map[string]*Labels{}
@@ -68,7 +68,7 @@ func TestChangesModel(t *testing.T) {
 			} else {
 				place.Objects += uint64(1 + random.IntN(3))
 			}
-			c.Begin(c.at.place, place)
+			c.Begin(c.at.place, place, clock(0))
 			for range random.IntN(5) {
 				name := fmt.Sprint(random.IntN(keys))
 				if _, exists := truth[name]; exists && random.IntN(3) == 0 {

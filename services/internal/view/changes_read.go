@@ -28,16 +28,17 @@ const (
 	Removed
 )
 
-// Cursor is how far a reader is. In the middle of what he is told, the place of a cursor says a little too much: an item that
-// changed and then changed again is told at its last change. Here, that change is still behind the cursor, and elsewhere, too, but
-// for one case: where nothing is known of the first change, because the order begins after it. So somebody who breaks off in the
-// middle should not go on where the order is younger than his reading.
+// Cursor is how far a reader is. In the middle of what he is told, its place says a little too much: an item that changed and
+// then changed again is told at its last change. Here, that change is still behind the cursor, and elsewhere, too, but it may be
+// that nothing is known there of the first change, because the order begins after it. So somebody who breaks off in the middle,
+// which his place says, should not go on where the order is younger than his reading.
 type Cursor struct {
 	// Index: the reader has been told all changes up to here.
 	Index uint64
 	// Loose: the reader's picture is not exactly that of Index. It may be newer, as that of a list is, which is read after
 	// its place was taken, or of a replica that is ahead; and in some items older, as that of a reader who broke off: an
-	// item that had moved on was to be told later. Such a reader is told of everything that it may have, until Settle.
+	// item that had moved on was to be told later. Such a reader is told of everything that it may have, until Settle, and
+	// if it comes from the middle of what it was told, it stays there until then.
 	Loose bool
 	// Since is the place from which a loose reader comes.
 	Since Place
@@ -46,10 +47,10 @@ type Cursor struct {
 	// At is the place of the reader.
 	At Place
 
-	// While the reader is being told: the index at which that began, the one that its picture was of (0: unknown), and
-	// where the order ended then. Of an item behind that end it isn't known which of its states the reader was told.
-	reading          bool
-	from, base, head uint64
+	// While the reader is being told: the index at which that began, and where the order ended then. Of an item behind that
+	// end it isn't known which of its states the reader was told.
+	reading    bool
+	from, head uint64
 
 	// Of a loose reader: the first index, plus one, once it has been told all that there was before.
 	loose uint64
@@ -62,6 +63,24 @@ func (c *Cursor) first() uint64 {
 	}
 	return c.from
 }
+
+// Arrive notes that the reader has been told everything up to a place.
+func (c *Cursor) Arrive(place Place) {
+	c.At = place
+	c.At.Part = c.amid()
+}
+
+// knows tells whether a reader that came from elsewhere was told in an earlier reading what changed at an index.
+func (c *Cursor) knows(index uint64) bool { return index > c.first() && index <= c.from }
+
+// bears tells whether a reader that came from elsewhere may have what is born by a message of the objects: one that was read there,
+// or of which a part was told, right behind its place. All messages count, so that is the next number.
+func (c *Cursor) bears(born uint64) bool {
+	return born <= c.Since.Objects || c.Since.Part && born == c.Since.Objects+1
+}
+
+// amid tells whether the reader may still be in the middle of what it was told elsewhere.
+func (c *Cursor) amid() bool { return c.Loose && c.Since.Part }
 
 // Settle ends a reader's looseness, if it has been told everything: to be called when what it had before is surely read here,
 // too.
@@ -99,23 +118,21 @@ const visits = 1024
 // returns true when nothing is left.
 func (c *Changes[S]) Next(cursor *Cursor, changes []Change[S]) ([]Change[S], bool) {
 	if !cursor.reading {
-		cursor.reading, cursor.from, cursor.base, cursor.head = true, cursor.Index, cursor.Index, c.last
-		if cursor.Loose {
-			cursor.base = max(cursor.loose, 1) - 1
-		}
+		cursor.reading, cursor.from, cursor.head = true, cursor.Index, c.last
 	}
 	i := c.find(cursor.Index + 1)
 	for end := min(len(c.order), i+visits); i < end && len(changes) < cap(changes); i++ {
 		r := &c.order[i]
-		it := r.item
-		told := it.index == r.index || it.touched == r.index && !it.live && cursor.Loose && it.index <= cursor.first()
-		if told {
-			if change, ok := it.change(cursor); ok {
-				change.At = r.place()
+		cursor.Index, cursor.At = r.index, r.place()
+		if r.index != c.last || cursor.amid() {
+			cursor.At.Part = true
+		}
+		if r.item.news(r.index, cursor) {
+			if change, ok := r.item.change(r.index, cursor); ok {
+				change.At = cursor.At
 				changes = append(changes, change)
 			}
 		}
-		cursor.Index, cursor.At = r.index, r.place()
 	}
 	if i < len(c.order) {
 		return changes, false
@@ -142,27 +159,59 @@ func (r *step[S]) place() Place {
 	return p
 }
 
-// change is what the item is to a reader; false if nothing.
-func (it *Item[S]) change(cursor *Cursor) (Change[S], bool) {
+// news tells whether a reader is to be told of the item at a step: at its last change, and a loose one, if it is gone, also when
+// it was last touched; not if it was only touched since the reader was told that it is gone.
+func (it *Item[S]) news(index uint64, cursor *Cursor) bool {
+	if it.index == index {
+		return true
+	}
+	supposed := it.past != nil && it.past.index > it.index
+	return it.touched == index && !it.live && cursor.Loose && (supposed || it.index <= cursor.first())
+}
+
+// told is the index of a change of the item, before a step, that a loose reader was told of: in an earlier reading, or at the step
+// of the last change, which is read before those at which the item was touched since; 0 if none is known.
+func (it *Item[S]) told(index uint64, cursor *Cursor) uint64 {
+	last := it.index
+	if last != index && last > cursor.first() {
+		return last
+	}
+	if last == index {
+		last -= uint64(it.gap)
+	}
+	if cursor.knows(last) {
+		return last
+	}
+	for p := it.past; p != nil; p = p.older {
+		if !p.maybe && cursor.knows(p.index) {
+			return p.index
+		}
+	}
+	return 0
+}
+
+// change is what the item is to a reader at a step; false if nothing.
+func (it *Item[S]) change(index uint64, cursor *Cursor) (Change[S], bool) {
 	change := Change[S]{Key: it.key, State: it.state, Labels: it.labels, Index: it.index}
 	is := it.live && cursor.Match(it.key, it.labels)
-	// What is gone, loose readers may have if it was there at any time; once they have been told all, only if it was since,
-	// or elsewhere. What there is, they have if it was there at the cursor.
-	any := cursor.Loose && !is || it.index > cursor.head
+	// What is gone, loose readers may have if it was there at any time, here or elsewhere; at any time since they were told of
+	// it in a reading before this one, if they were. What there is, they have if it was there at the cursor.
+	loose, since := cursor.Loose && !is, cursor.from
+	if loose {
+		since = it.told(index, cursor)
+	}
+	any := loose || it.index > cursor.head
 	found, was := false, is
 	var before, elsewhere *Labels
-	for p := it.past; p != nil && p.index > cursor.base; p = p.older {
+	for p := it.past; p != nil && p.index > since; p = p.older {
 		matches := p.labels != nil && cursor.Match(it.key, p.labels)
 		switch {
 		case p.maybe:
-			// A part of the message behind his place may be the one by which it is born.
-			if matches && cursor.Loose && (cursor.Since.Part || cursor.Since.Objects >= p.born) {
+			if matches && loose && cursor.bears(p.born) {
 				elsewhere = p.labels
 			}
-		case p.index > cursor.from || !is && cursor.loose == 0:
-			if !found || !any || !was {
-				found, was, before = true, matches, p.labels
-			}
+		case !found || !any || !was:
+			found, was, before = true, matches, p.labels
 		}
 	}
 	if !is && !was && elsewhere != nil {

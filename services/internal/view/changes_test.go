@@ -41,32 +41,32 @@ func expect(t *testing.T, what string, got []string, want ...string) {
 }
 
 func TestChangesTellTheLatestStateOnce(t *testing.T) {
-	c := NewChanges[int](placed(10, 100))
+	c := NewChanges[int](placed(10, 100), clock(0))
 	c.Load(k("a"), 1, red)
 	c.Load(k("b"), 1, blue)
 	c.Load(k("c"), 1, nil)
 	everything, reds := &Cursor{Index: c.Last(), Match: all}, &Cursor{Index: c.Last(), Match: onlyRed}
 	expect(t, "at the beginning", told(c, everything))
-	c.Begin(c.at.place, placed(11, 100))
+	c.Begin(c.at.place, placed(11, 100), clock(0))
 	c.Put(k("a"), 2, red, clock(1))
 	c.Put(k("b"), 2, blue, clock(1))
-	c.Begin(c.at.place, placed(12, 101))
+	c.Begin(c.at.place, placed(12, 101), clock(0))
 	c.Put(k("a"), 3, red, clock(2))
 	c.Put(k("d"), 1, red, clock(2))
 	c.Remove(k("c"), 9, clock(2))
 	c.Remove(k("nobody"), 9, clock(2))
-	expect(t, "all", told(c, everything), "~ b=2 blue @11.100", "~ a=3 red @11.100+", "+ d=1 red @11.100+", "- c=9  @12.101")
+	expect(t, "all", told(c, everything), "~ b=2 blue @11.100+", "~ a=3 red @11.100+", "+ d=1 red @11.100+", "- c=9  @12.101")
 	expect(t, "all, again", told(c, everything))
 	expect(t, "red", told(c, reds), "~ a=3 red @11.100+", "+ d=1 red @11.100+")
 
-	c.Begin(c.at.place, placed(12, 102))
+	c.Begin(c.at.place, placed(12, 102), clock(0))
 	c.Put(k("a"), 4, blue, clock(3)) // leaves the red ones
 	c.Put(k("b"), 3, red, clock(3))  // joins them
 	c.Replace(k("d"), 7)             // changes nothing
 	expect(t, "red", told(c, reds), "- a=4 red @12.101+", "+ b=3 red @12.102")
 	expect(t, "all", told(c, everything), "~ a=4 blue @12.101+", "~ b=3 red @12.102")
 
-	c.Begin(c.at.place, placed(13, 102))
+	c.Begin(c.at.place, placed(13, 102), clock(0))
 	c.Put(k("b"), 4, blue, clock(4)) // there and back
 	c.Put(k("b"), 5, red, clock(4))
 	c.Put(k("e"), 1, red, clock(4)) // came and went
@@ -84,29 +84,29 @@ func TestChangesTellTheLatestStateOnce(t *testing.T) {
 
 // TestChangesOfAnInexactReader: one whose picture may be newer than its place must be told to forget what it may have.
 func TestChangesOfAnInexactReader(t *testing.T) {
-	c := NewChanges[int](placed(1, 1))
+	c := NewChanges[int](placed(1, 1), clock(0))
 	c.Load(k("a"), 1, red)
-	c.Begin(c.at.place, placed(2, 1))
+	c.Begin(c.at.place, placed(2, 1), clock(0))
 	c.Put(k("b"), 1, red, clock(1))
-	c.Begin(c.at.place, placed(3, 1))
+	c.Begin(c.at.place, placed(3, 1), clock(0))
 	c.Remove(k("b"), 1, clock(2))
-	c.Begin(c.at.place, placed(3, 2))
+	c.Begin(c.at.place, placed(3, 2), clock(0))
 	c.Put(k("a"), 2, blue, clock(2))
 	index, ok := c.Seek(placed(1, 1))
 	if !ok || index != 1 {
 		t.Fatalf("%d, %v", index, ok)
 	}
 	expect(t, "exact", told(c, &Cursor{Index: index, Match: onlyRed}), "- a=2 red @3.2")
-	expect(t, "inexact", told(c, &Cursor{Index: index, Loose: true, Match: onlyRed}), "- b=1 red @3.1", "- a=2 red @3.2")
+	expect(t, "inexact", told(c, &Cursor{Index: index, Loose: true, Match: onlyRed}), "- b=1 red @3.1+", "- a=2 red @3.2")
 }
 
 // TestChangesOfAReaderFromElsewhere: what there was at the place that a reader comes from is modified, however young it was
 // then, and what there was not is added, also if it had been there before.
 func TestChangesOfAReaderFromElsewhere(t *testing.T) {
-	c := NewChanges[int](placed(1, 1))
+	c := NewChanges[int](placed(1, 1), clock(0))
 	c.Load(k("old"), 1, red)
 	at := func(usage uint64, change func(now time.Time)) {
-		c.Begin(c.at.place, placed(usage, 1))
+		c.Begin(c.at.place, placed(usage, 1), clock(0))
 		change(clock(int(usage)))
 	}
 	put := func(name string, state int, labels *Labels) func(time.Time) {
@@ -137,8 +137,8 @@ func TestChangesOfAReaderFromElsewhere(t *testing.T) {
 	at(15, put("born", 1, red))
 	at(16, remove("again"))
 	at(17, put("again", 2, red))
-	expect(t, "red", told(c, reds), "~ old=2 red @10.1", "~ young=2 red @11.1", "~ painted=3 red @12.1", "+ gone=2 red @13.1", "+ faded=3 red @14.1", "+ born=1 red @15.1", "~ again=2 red @17.1")
-	expect(t, "all", told(c, everything), "~ old=2 red @10.1", "~ young=2 red @11.1", "~ painted=3 red @12.1", "+ gone=2 red @13.1", "~ faded=3 red @14.1", "+ born=1 red @15.1", "~ again=2 red @17.1")
+	expect(t, "red", told(c, reds), "~ old=2 red @10.1+", "~ young=2 red @11.1+", "~ painted=3 red @12.1+", "+ gone=2 red @13.1+", "+ faded=3 red @14.1+", "+ born=1 red @15.1+", "~ again=2 red @17.1")
+	expect(t, "all", told(c, everything), "~ old=2 red @10.1+", "~ young=2 red @11.1+", "~ painted=3 red @12.1+", "+ gone=2 red @13.1+", "~ faded=3 red @14.1+", "+ born=1 red @15.1+", "~ again=2 red @17.1")
 	at(18, remove("gone"))
 	at(19, put("gone", 3, blue))
 	expect(t, "red, further", told(c, reds), "- gone=3 red @19.1")
@@ -146,14 +146,14 @@ func TestChangesOfAReaderFromElsewhere(t *testing.T) {
 }
 
 func TestChangesSeek(t *testing.T) {
-	c := NewChanges[int](placed(10, 100))
+	c := NewChanges[int](placed(10, 100), clock(0))
 	c.Load(k("a"), 1, nil)
-	c.Begin(c.at.place, placed(12, 100))
+	c.Begin(c.at.place, placed(12, 100), clock(0))
 	c.Put(k("a"), 2, nil, clock(1)) // 2
-	c.Begin(c.at.place, placed(12, 105))
+	c.Begin(c.at.place, placed(12, 105), clock(0))
 	c.Put(k("b"), 2, nil, clock(2)) // 3
 	c.Put(k("c"), 2, nil, clock(2)) // 4
-	c.Begin(c.at.place, placed(14, 105))
+	c.Begin(c.at.place, placed(14, 105), clock(0))
 	c.Put(k("a"), 3, nil, clock(3)) // 5
 	for place, want := range map[Place]uint64{
 		placed(10, 100): 1, placed(11, 100): 1, placed(11, 200): 1, placed(12, 100): 2, placed(12, 104): 2, placed(13, 104): 2, placed(12, 105): 4, placed(13, 105): 4, placed(14, 104): 2,
@@ -171,11 +171,11 @@ func TestChangesSeek(t *testing.T) {
 }
 
 func TestChangesTrim(t *testing.T) {
-	c := NewChanges[int](placed(1, 1))
+	c := NewChanges[int](placed(1, 1), clock(0))
 	c.Load(k("a"), 1, nil)
 	beginning := &Cursor{Index: c.Last(), Match: all}
 	for i := range 10 {
-		c.Begin(c.at.place, placed(2, uint64(2+i)))
+		c.Begin(c.at.place, placed(2, uint64(2+i)), clock(0))
 		c.Put(k(fmt.Sprint(i)), 1, nil, clock(i))
 		c.Remove(k(fmt.Sprint(i)), 2, clock(i))
 	}
@@ -215,10 +215,10 @@ func TestChangesTrim(t *testing.T) {
 }
 
 func TestChangesByTheClock(t *testing.T) {
-	c := NewChanges[int](placed(5, 5))
+	c := NewChanges[int](placed(5, 5), clock(0))
 	c.Load(k("a"), 1, red)
 	c.Load(k("b"), 1, blue)
-	c.BeginClock(placed(5, 5))
+	c.BeginClock(placed(5, 5), clock(100))
 	c.Remove(k("a"), 2, clock(100))
 	c.Remove(k("b"), 2, clock(100))
 	index, _ := c.Seek(placed(5, 5))
@@ -233,7 +233,7 @@ func TestChangesByTheClock(t *testing.T) {
 	if lapsed := c.Lapsed(cursor, placed(5, 5), clock(101)); len(lapsed) != 1 {
 		t.Errorf("of long ago, at this very place: %+v", lapsed)
 	}
-	c.Begin(c.at.place, placed(5, 6))
+	c.Begin(c.at.place, placed(5, 6), clock(0))
 	c.Suppose(k("a"), 2, blue, 0, clock(101))
 	c.Suppose(k("b"), 2, blue, 0, clock(101)) // as it was
 	for color, want := range map[*Labels]int{red: 1, blue: 2} {
@@ -242,7 +242,7 @@ func TestChangesByTheClock(t *testing.T) {
 			t.Errorf("of those that are supposed to have changed since: %+v, want %d", lapsed, want)
 		}
 	}
-	c.Begin(c.at.place, placed(6, 6))
+	c.Begin(c.at.place, placed(6, 6), clock(0))
 	c.Put(k("a"), 3, red, clock(110))
 	if lapsed := c.Lapsed(cursor, placed(5, 5), clock(90)); len(lapsed) != 0 {
 		t.Errorf("of one that came back: %+v", lapsed)
@@ -250,10 +250,10 @@ func TestChangesByTheClock(t *testing.T) {
 }
 
 func TestChangesLive(t *testing.T) {
-	c := NewChanges[int](placed(5, 5))
+	c := NewChanges[int](placed(5, 5), clock(0))
 	c.Load(k("a"), 1, red)
 	c.Load(k("b"), 1, blue)
-	c.Begin(c.at.place, placed(6, 5))
+	c.Begin(c.at.place, placed(6, 5), clock(0))
 	c.Put(k("c"), 1, red, clock(1))
 	c.Put(k("a"), 2, red, clock(1))
 	items := c.Live(onlyRed)
@@ -278,17 +278,17 @@ func TestChangesLive(t *testing.T) {
 // each further step would hold everybody up for minutes in a large cluster.
 func TestChangesSweepSeldom(t *testing.T) {
 	const items = 20_000
-	c := NewChanges[int](placed(1, 1))
+	c := NewChanges[int](placed(1, 1), clock(0))
 	for i := range items {
 		c.Load(k(fmt.Sprint(i)), 1, red)
 	}
-	c.Begin(c.at.place, placed(2, 1))
+	c.Begin(c.at.place, placed(2, 1), clock(0))
 	for i := range items {
 		c.Remove(k(fmt.Sprint(i)), 1, clock(1))
 	}
 	sweeps, longest := 0, 0
 	for round := range 3 {
-		c.Begin(c.at.place, placed(uint64(3+round), 1))
+		c.Begin(c.at.place, placed(uint64(3+round), 1), clock(0))
 		for i := range items {
 			before := c.swept
 			c.Touch(k(fmt.Sprint(i)))
@@ -303,7 +303,7 @@ func TestChangesSweepSeldom(t *testing.T) {
 	}
 	c.Trim(clock(10000), time.Minute, 10) // the items are forgotten, and so are their steps
 	c.Trim(clock(10000), time.Minute, 10)
-	c.Begin(c.at.place, placed(9, 1))
+	c.Begin(c.at.place, placed(9, 1), clock(0))
 	c.Put(k("new"), 1, red, clock(10000))
 	if len(c.order) > 2000 {
 		t.Errorf("%d steps are left of %d items", len(c.order), len(c.items))

@@ -103,9 +103,11 @@ var none = &Labels{}
 // Interner finds the one Labels of a label set by its encoded form, without decoding it again. It keeps alive only what
 // is in use. The zero value is ready; its methods may be called concurrently.
 type Interner struct {
-	once   sync.Once
-	seed   maphash.Seed
-	shards [64]shard // by hash of the encoded form, so that the workers of a replay don't wait for each other
+	once sync.Once
+	seed maphash.Seed
+	// shards are by hash of the encoded form, so that the workers of a replay don't wait for each other. They are on their own:
+	// label sets hold on to them (see forget), and would else hold, for ever, what the Interner is a part of and holds them.
+	shards *[64]shard
 }
 
 type shard struct {
@@ -119,7 +121,7 @@ func (in *Interner) Intern(encoded []byte, decode func([]byte) (map[string]strin
 	if len(encoded) == 0 {
 		return none, nil
 	}
-	in.once.Do(func() { in.seed = maphash.MakeSeed() })
+	in.begin()
 	s := &in.shards[maphash.Bytes(in.seed, encoded)%uint64(len(in.shards))]
 	s.mu.RLock()
 	found := s.sets[string(encoded)].Value()
@@ -157,8 +159,14 @@ func (s *shard) forget(key string) {
 	}
 }
 
+// begin makes the zero value usable.
+func (in *Interner) begin() {
+	in.once.Do(func() { in.seed, in.shards = maphash.MakeSeed(), new([64]shard) })
+}
+
 // Len is the number of distinct label sets in use.
 func (in *Interner) Len() (n int) {
+	in.begin()
 	for i := range in.shards {
 		s := &in.shards[i]
 		s.mu.RLock()

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"weak"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -116,4 +117,26 @@ func TestInternerConcurrently(t *testing.T) {
 		})
 	}
 	wait.Wait()
+}
+
+// TestInternerHoldsNothingAround: what an Interner is a part of is gone when nobody holds it, though it holds label sets.
+func TestInternerHoldsNothingAround(t *testing.T) {
+	type whole struct {
+		interner Interner
+		labels   *Labels
+	}
+	w := new(whole)
+	var err error
+	if w.labels, err = w.interner.Intern([]byte("a"), func([]byte) (map[string]string, error) { return map[string]string{"a": "b"}, nil }); err != nil {
+		t.Fatal(err)
+	}
+	held := weak.Make(w)
+	runtime.KeepAlive(w)
+	w = nil
+	for range 10 {
+		runtime.GC()
+	}
+	if held.Value() != nil {
+		t.Error("its label sets hold it")
+	}
 }

@@ -207,8 +207,9 @@ func (s *catalogSink) applyPod(change *schemas.ObjectChange) error {
 		return err
 	}
 	if fields.Status.Phase != "Running" {
-		s.catalog.pods.Delete(change.Namespace, change.Name)
+		// In this order: who finds no running pod and looks here next is to find it.
 		s.catalog.idle.set(change.Namespace, change.Name, idlePod{fields.Status.Phase, seconds(fields.Metadata.CreationTimestamp)})
+		s.catalog.pods.Delete(change.Namespace, change.Name)
 		return nil
 	}
 	labels, err := s.labels.Intern(fields.Metadata.Labels, decodeLabels)

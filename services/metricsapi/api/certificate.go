@@ -32,7 +32,8 @@ import (
 // servingCertificate is what the server shows to its clients: the pair of --tls-cert-file and --tls-private-key-file, or
 // that of --cert-dir, or one that it signed itself. Files are read again when they change; a pair that can't be used, has
 // expired, or isn't valid yet, doesn't replace one that is good: it is taken when it is valid. At the start there is nothing
-// better, so it is shown, as metrics-server shows it. What the server signed itself, it renews in time.
+// better, so it is shown, as metrics-server shows it. What the server signed itself, it renews in time; what somebody else has put
+// into --cert-dir it never overwrites.
 //
 // It is the library's CertKeyContentProvider and ControllerRunner.
 type servingCertificate struct {
@@ -205,17 +206,23 @@ func (c *servingCertificate) renew() error {
 	if err != nil {
 		return fmt.Errorf("couldn't sign a serving certificate: %w; give one with --tls-cert-file and --tls-private-key-file", err)
 	}
-	if c.certFile != "" {
+	file := c.certFile
+	switch {
+	case file == "":
+	case !holds(c.certFile, current.cert) || !holds(c.keyFile, current.key):
+		c.log.Warn("there is a certificate or a key in --cert-dir that somebody else has put there and that isn't in use: it is left as it is, and the self-signed one is kept in memory only", "cert", c.certFile, "key", c.keyFile)
+		file = ""
+	default:
 		if err := errors.Join(os.MkdirAll(filepath.Dir(c.certFile), 0o755), replaceFile(c.keyFile, made.key, 0o600), replaceFile(c.certFile, made.cert, 0o644)); err != nil {
 			return fmt.Errorf("couldn't keep the self-signed serving certificate: %w; give a --cert-dir that can be written, or --tls-cert-file and --tls-private-key-file", err)
 		}
 	}
 	c.take(made)
 	if current.cert == nil {
-		c.log.Info("made a self-signed serving certificate", "file", c.certFile, "expires", made.notAfter)
+		c.log.Info("made a self-signed serving certificate", "file", file, "expires", made.notAfter)
 	} else {
 		c.metrics.certificateReloads.WithLabelValues("success").Inc()
-		c.log.Info("renewed the self-signed serving certificate", "file", c.certFile, "expires", made.notAfter)
+		c.log.Info("renewed the self-signed serving certificate", "file", file, "expires", made.notAfter)
 	}
 	return nil
 }
@@ -241,6 +248,12 @@ func (c *servingCertificate) warn() {
 	case soon:
 		c.log.Warn("the serving certificate expires soon; put another one in its place, it is taken at once", "file", c.certFile, "expires", c.pair.notAfter)
 	}
+}
+
+// holds tells whether a file is as it was read or written last, or isn't there: else it is somebody else's by now.
+func holds(name string, held []byte) bool {
+	data, err := files.Read(name, maxPEM)
+	return errors.Is(err, fs.ErrNotExist) || err == nil && held != nil && bytes.Equal(data, held)
 }
 
 // replaceFile writes a file in one step.

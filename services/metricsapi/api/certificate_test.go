@@ -313,3 +313,76 @@ func TestSelfSignedCertificates(t *testing.T) {
 		t.Error("there is none in memory")
 	}
 }
+
+// TestWhatOthersPutIntoCertDirIsKept: a certificate or key that isn't ours, and that we don't show for now, is not lost when ours
+// is made or renewed, and is shown when it is whole and valid.
+func TestWhatOthersPutIntoCertDirIsKept(t *testing.T) {
+	options := NewOptions().SecureServing
+	metrics := newMetrics(nil, newServed(t).service)
+	now := epoch
+	theirs, theirKey := pair(t, "theirs", now.Add(360*24*time.Hour)) // it is valid for two days
+	for name, c := range map[string]struct {
+		atFirst, later [2][]byte // certificate and key that somebody puts there before the start, and before the renewal
+	}{
+		"a pair that is not valid yet":       {later: [2][]byte{theirs, theirKey}},
+		"a certificate without its key":      {later: [2][]byte{theirs, nil}},
+		"a key before the certificate":       {later: [2][]byte{nil, theirKey}},
+		"what is no certificate":             {later: [2][]byte{[]byte("half of it"), nil}},
+		"a key alone, at first":              {atFirst: [2][]byte{nil, theirKey}},
+		"a certificate alone, at first":      {atFirst: [2][]byte{theirs, nil}},
+		"a key at first, then a certificate": {atFirst: [2][]byte{nil, theirKey}, later: [2][]byte{theirs, nil}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			now = epoch
+			options.ServerCert.CertDirectory = t.TempDir()
+			names := [2]string{filepath.Join(options.ServerCert.CertDirectory, "apiserver.crt"), filepath.Join(options.ServerCert.CertDirectory, "apiserver.key")}
+			put := func(pair [2][]byte) {
+				t.Helper()
+				for i, data := range pair {
+					if data != nil {
+						if err := os.WriteFile(names[i], data, 0o600); err != nil {
+							t.Fatal(err)
+						}
+					}
+				}
+			}
+			kept := func(pair [2][]byte) {
+				t.Helper()
+				for i, data := range pair {
+					if data == nil {
+						continue
+					}
+					if got, err := os.ReadFile(names[i]); err != nil || !bytes.Equal(got, data) {
+						t.Errorf("%s is gone, %v", names[i], err)
+					}
+				}
+			}
+			put(c.atFirst)
+			certificate, err := newServingCertificate(options, func() time.Time { return now }, testenv.Logger(t), metrics)
+			if err != nil {
+				t.Fatal(err)
+			}
+			kept(c.atFirst)
+			put(c.later)
+			now = epoch.Add(300 * 24 * time.Hour)
+			for range 2 {
+				if err := certificate.renew(); err != nil {
+					t.Fatal(err)
+				}
+				certificate.reload()
+			}
+			kept(c.atFirst)
+			kept(c.later)
+			shown, err := tls.X509KeyPair(certificate.CurrentCertKeyContent())
+			if err != nil || shown.Leaf.NotAfter.Before(now.Add(300*24*time.Hour)) || shown.Leaf.Subject.CommonName == "theirs" {
+				t.Errorf("ours was not renewed: %v of %v, %v", shown.Leaf.Subject, shown.Leaf.NotBefore, err)
+			}
+			put([2][]byte{theirs, theirKey})
+			now = epoch.Add(359 * 24 * time.Hour)
+			certificate.reload()
+			if shown, err := tls.X509KeyPair(certificate.CurrentCertKeyContent()); err != nil || shown.Leaf.Subject.CommonName != "theirs" {
+				t.Errorf("theirs isn't shown when it is valid, but %v, %v", shown.Leaf.Subject, err)
+			}
+		})
+	}
+}

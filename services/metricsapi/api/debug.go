@@ -47,7 +47,7 @@ func (s *Service) page(_ *http.Request, q debugpage.Query) debugpage.Page {
 	return p
 }
 
-// silent is after how long without a word of NATS the page tells so. Heartbeats come more often than every second.
+// silent is after how long without a word of NATS the page tells so. Heartbeats come twice a second.
 const silent = 10 * time.Second
 
 // silences tells of the streams of which nothing is heard: what the page says is of then.

@@ -146,8 +146,19 @@ func (w *endToEnd) publish(round uint64) (running int) {
 	return running
 }
 
-// run starts a metrics API server on the streams and registers it with the cluster.
+// run starts a metrics API server on the streams, waits until it is ready, and registers it with the cluster.
 func (w *endToEnd) run(configure ...func(*Options)) (service *Service, stop func()) {
+	w.t.Helper()
+	service, stop = w.start(configure...)
+	testenv.Eventually(w.t, 30*time.Second, service.Ready)
+	if err := w.cluster.SetMetricsAPI("https://"+service.Addr().String(), nil); err != nil {
+		w.t.Fatal(err)
+	}
+	return service, stop
+}
+
+// start starts a metrics API server on the streams.
+func (w *endToEnd) start(configure ...func(*Options)) (service *Service, stop func()) {
 	w.t.Helper()
 	options := NewOptions()
 	options.SecureServing.BindAddress, options.SecureServing.BindPort = net.IPv4(127, 0, 0, 1), 0
@@ -171,10 +182,6 @@ func (w *endToEnd) run(configure ...func(*Options)) (service *Service, stop func
 		if err := <-done; err != nil {
 			w.t.Errorf("Run: %v", err)
 		}
-	}
-	testenv.Eventually(w.t, 30*time.Second, service.Ready)
-	if err := w.cluster.SetMetricsAPI("https://"+service.Addr().String(), nil); err != nil {
-		w.t.Fatal(err)
 	}
 	return service, stop
 }

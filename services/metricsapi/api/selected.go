@@ -92,7 +92,7 @@ func (w *watches) followSelection(c *catalog, node string, was bool, before view
 	if was {
 		born = 0
 	}
-	w.pods.changes.Begin(before, w.place())
+	w.pods.changes.Begin(before, w.place(), now)
 	for _, entry := range c.pods.All() {
 		if on := entry.Value.node; on != node && on != "" {
 			continue

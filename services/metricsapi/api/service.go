@@ -33,6 +33,7 @@ type Service struct {
 	cataloger                  *cataloger
 	selector                   labels.Selector // of nodes; nil for all
 	reports                    *reports
+	arrivals                   *arrivals
 	watches                    *watches // nil where watching is off
 	whole                      func()   // Config.Whole, the first time
 
@@ -74,7 +75,7 @@ func New(cfg Config) (*Service, error) {
 
 // newService makes the server without its replays.
 func newService(cfg Config) *Service {
-	s := &Service{cfg: cfg, now: time.Now, cataloger: newCataloger(cfg.Cluster), reports: newReports()}
+	s := &Service{cfg: cfg, now: time.Now, cataloger: newCataloger(cfg.Cluster), reports: newReports(), arrivals: newArrivals()}
 	s.selector, _ = cfg.Options.nodeSelector() // Validate has read it
 	s.starting.Store(&errNotRunning)
 	s.metrics = newMetrics(cfg.Registry, s)
@@ -270,8 +271,9 @@ func (s *Service) sweep(ctx context.Context) error {
 
 // forget drops what is older than the time given, Unix nanoseconds, and what is told of nodes that don't exist.
 func (s *Service) forget(before int64) {
+	s.arrivals.forget(time.Unix(0, before))
 	if usage := s.usage.Load(); usage != nil {
-		if n := usage.Expire(before); n > 0 {
+		if n := s.watches.forget(usage, before); n > 0 {
 			s.metrics.forgotten.Add(float64(n))
 			s.cfg.Log.Info("forgot the usage of nodes that are gone", "nodes", n)
 		}
@@ -293,8 +295,12 @@ type usageSink struct {
 	live    atomic.Bool // it serves, so that what comes has just happened
 }
 
-// Apply implements stream.Sink. What else the stream may have is stepped over.
+// Apply implements stream.Sink. What else the stream may have is stepped over. An attempt to scrape a node is counted if it has just
+// been made: what is replayed was counted before, or elsewhere.
 func (s *usageSink) Apply(e stream.Event) error {
+	at, happens := s.came(e)
+	s.service.arrivals.message(e, at, s.service.cfg.Options.lull())
+	kubelets := s.service.metrics.kubelets
 	switch cluster := s.service.cfg.Cluster; {
 	case stream.IsUsage(cluster, e.Subject):
 		sample := new(schemas.UsageSample)
@@ -306,15 +312,18 @@ func (s *usageSink) Apply(e stream.Event) error {
 			return err
 		}
 		s.service.watches.applySample(s.usage, sample, e.Sequence)
-		s.attempt(sample.Node, sample.Time, sample.Duration, true)
+		s.service.arrivals.sample(sample.Node, at)
+		if happens {
+			kubelets.attempt(sample.Node, sample.Time, time.Duration(sample.Duration), true)
+		}
 	case stream.IsScrape(cluster, e.Subject):
 		report := new(schemas.ScrapeReport)
 		if err := report.Unmarshal(e.Data); err != nil {
 			return err
 		}
 		s.service.reports.put(report, e.Data)
-		if !report.Published() { // else its sample tells
-			s.attempt(report.Node, report.Time, report.Duration, false)
+		if happens && !report.Published() { // else its sample tells
+			kubelets.attempt(report.Node, report.Time, time.Duration(report.Duration), false)
 		}
 	}
 	s.usage.Advance(e.Sequence)
@@ -322,9 +331,15 @@ func (s *usageSink) Apply(e stream.Event) error {
 	return nil
 }
 
-// attempt counts an attempt to scrape a node, if it has just been made: what is replayed was counted before, or elsewhere.
-func (s *usageSink) attempt(node string, began, took int64, success bool) {
+// came is when an event came, by this server's clock, and whether it happens now. Else it is replayed, and came when it was stored,
+// if the clock of NATS is right.
+func (s *usageSink) came(e stream.Event) (at time.Time, happens bool) {
+	now := s.service.now()
 	if s.live.Load() && !s.service.usageReplay.Position().Rebuilding {
-		s.service.metrics.kubelets.attempt(node, began, time.Duration(took), success)
+		return now, true
 	}
+	if e.Time.Before(now) {
+		return e.Time, false
+	}
+	return now, false
 }

@@ -2,6 +2,7 @@ package api
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/headwater-metrics/headwater/schemas"
@@ -15,6 +16,9 @@ import (
 //	silent for longer           503
 //	heard again                 503 while a node that was healthy lacks a sample, for recovery at most
 //
+// So too when nothing came because no ingester wrote, or when the replica wasn't there yet: see arrivals. Nobody can say how long
+// that will go on, so only the time after it counts.
+//
 // Nodes that had failed before lapse as always.
 
 // slack is how much longer than the resolution the way from one sample of a node to the next may take, its scrape not counted.
@@ -26,6 +30,9 @@ func (o *Options) slack() time.Duration { return max(o.Resolution/5, time.Second
 func (o *Options) bearable() time.Duration {
 	return max(o.maxSampleAge()-o.Resolution-o.slack(), stream.Silent)
 }
+
+// lull is how long nobody may write to the usage stream without a reason: a single node is heard once a resolution.
+func (o *Options) lull() time.Duration { return o.Resolution + 2*o.slack() }
 
 // recovery is how long after a silence at most each node that is still there has a sample again: ingesters connect, and then it is
 // each node's turn once.
@@ -41,30 +48,32 @@ func (s *Service) deaf() error {
 	if silence > o.bearable() {
 		return fmt.Errorf("nothing has been heard of the usage stream for %v: samples are out of date", silence.Round(time.Second))
 	}
-	missed := stream.Silence{Since: p.Heard, Until: now}
-	switch recovering := p.Heard.Sub(p.Silence.Until) < o.recovery(); {
-	case recovering && silence > stream.Silent:
-		missed.Since = p.Silence.Since
-	case recovering:
-		missed = p.Silence
-	case silence <= stream.Silent:
-		return nil
+	missed := []stream.Silence{p.Silence, s.arrivals.lately()}
+	missed = slices.DeleteFunc(missed, func(m stream.Silence) bool { return p.Heard.Sub(m.Until) >= o.recovery() })
+	if silence > stream.Silent {
+		missed = append(missed, stream.Silence{Since: p.Heard})
+		for i := range missed {
+			missed[i].Until = now // it goes on
+		}
 	}
-	if s.lacking(missed, now) {
-		return fmt.Errorf("nothing was heard of the usage stream for %v, and some nodes have no newer samples yet", missed.Until.Sub(missed.Since).Round(time.Second))
+	for _, m := range missed {
+		if s.lacking(m, now) {
+			return fmt.Errorf("nothing was heard of the usage stream for %v, and some nodes have no newer samples yet", m.Until.Sub(m.Since).Round(time.Second))
+		}
 	}
 	return nil
 }
 
 // lacking tells whether a node that was healthy when a silence began has no sample since, and the last one is too old, or about to be.
-// Nobody waits for a node that was deleted, or isn't selected: there may be no other sample of it.
+// It was healthy if its last sample had come a resolution before, or later: that is by one clock, this server's, while it is too
+// old by the time that stands in it. Nobody waits for a node that was deleted, or isn't selected: there may be no other sample of it.
 func (s *Service) lacking(missed stream.Silence, now time.Time) bool {
 	o := s.cfg.Options
-	healthy, until := missed.Since.Add(-o.Resolution-o.slack()).UnixNano(), missed.Until.UnixNano()
+	healthy, until := missed.Since.Add(-o.Resolution-o.slack()), missed.Until.UnixNano()
 	soon, maxAge := now.Add(o.slack()), o.maxSampleAge()
 	catalog := s.catalogs.Load()
 	return s.usage.Load().Any(func(sample *schemas.UsageSample) bool {
-		return sample.Time+sample.Duration >= healthy && sample.Time <= until && expired(sample, soon, maxAge) &&
+		return sample.Time <= until && expired(sample, soon, maxAge) && !s.arrivals.of(sample.Node).Before(healthy) &&
 			(catalog == nil || catalog.scraped(sample.Node))
 	})
 }

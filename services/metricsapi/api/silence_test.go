@@ -13,18 +13,18 @@ import (
 )
 
 func TestHowLongASilenceIsBorne(t *testing.T) {
-	for _, c := range []struct{ resolution, maxAge, bearable, recovery time.Duration }{
-		{15 * time.Second, 0, 27 * time.Second, 20 * time.Second},
-		{10 * time.Second, 0, 18 * time.Second, 15 * time.Second},
-		{time.Minute, 0, 108 * time.Second, 65 * time.Second},
-		{15 * time.Second, time.Minute, 42 * time.Second, 20 * time.Second},
-		{time.Second, 5 * time.Second, 3 * time.Second, 6 * time.Second},
-		{time.Second, 0, stream.Silent, 6 * time.Second},
-		{15 * time.Second, 15 * time.Second, stream.Silent, 20 * time.Second},
+	for _, c := range []struct{ resolution, maxAge, bearable, lull, recovery time.Duration }{
+		{15 * time.Second, 0, 27 * time.Second, 21 * time.Second, 20 * time.Second},
+		{10 * time.Second, 0, 18 * time.Second, 14 * time.Second, 15 * time.Second},
+		{time.Minute, 0, 108 * time.Second, 84 * time.Second, 65 * time.Second},
+		{15 * time.Second, time.Minute, 42 * time.Second, 21 * time.Second, 20 * time.Second},
+		{time.Second, 5 * time.Second, 3 * time.Second, 3 * time.Second, 6 * time.Second},
+		{time.Second, 0, stream.Silent, 3 * time.Second, 6 * time.Second},
+		{15 * time.Second, 15 * time.Second, stream.Silent, 21 * time.Second, 20 * time.Second},
 	} {
 		o := &Options{Resolution: c.resolution, MaxSampleAge: c.maxAge}
-		if o.bearable() != c.bearable || o.recovery() != c.recovery {
-			t.Errorf("%+v: %v, %v", c, o.bearable(), o.recovery())
+		if o.bearable() != c.bearable || o.lull() != c.lull || o.recovery() != c.recovery {
+			t.Errorf("%+v: %v, %v, %v", c, o.bearable(), o.lull(), o.recovery())
 		}
 	}
 }
@@ -36,6 +36,7 @@ func TestDeaf(t *testing.T) {
 	var clock atomic.Int64
 	at := func(seconds float64) time.Time { return epoch.Add(time.Duration(seconds * float64(time.Second))) }
 	s.service.now = func() time.Time { return time.Unix(0, clock.Load()) }
+	// sample is of a scrape at a moment, and comes when the clock says.
 	sample := func(node string, seconds float64) {
 		p := point(1, 1, time.Second)
 		sample := nodeSample(node, &p)
@@ -60,8 +61,10 @@ func TestDeaf(t *testing.T) {
 		s.apply(node)
 	}
 	s.whole()
-	sample("node-a", -14)
+	clock.Store(at(-35).UnixNano())
 	sample("node-b", -35)
+	clock.Store(at(-14).UnixNano())
+	sample("node-a", -14)
 	s.usage.heard.Store(at(0).UnixNano())
 	check(2, "")
 	check(10, "") // node-b's sample has lapsed, as it would have
@@ -99,9 +102,11 @@ func TestDeaf(t *testing.T) {
 	check(95.1, "")
 
 	// A node that was deleted is not waited for, nor is one that isn't selected.
+	clock.Store(at(125).UnixNano())
 	sample(gone.Name, 125)
 	sample(red.Name, 125)
 	hear(180, 130, 180)
+	clock.Store(at(181).UnixNano())
 	sample("node-a", 181)
 	check(181, waiting)
 	s.remove(gone)

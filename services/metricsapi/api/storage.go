@@ -102,14 +102,26 @@ func (*podStorage) NamespaceScoped() bool   { return true }
 func (*podStorage) GetSingularName() string { return "" }
 func (*podStorage) Destroy()                {}
 
+// holder is how it is chosen which objects a list is of: it calls choose, which it may let see all of them as they are at one moment.
+type holder func(choose func())
+
+// loosely lets choose see what comes and goes meanwhile.
+func loosely(choose func()) { choose() }
+
 // List returns the nodes that have metrics, by name. Implements rest.Lister.
 func (s *nodeStorage) List(ctx context.Context, options *metainternalversion.ListOptions) (runtime.Object, error) {
+	return s.list(ctx, options, loosely)
+}
+
+func (s *nodeStorage) list(ctx context.Context, options *metainternalversion.ListOptions, hold holder) (runtime.Object, error) {
 	catalog, usage, err := s.views()
 	if err != nil {
 		return nil, err
 	}
 	now := s.now()
-	return s.answer(ctx, now, nodeItems(readParts(s, selectEntries(catalog.nodes, "", options), now,
+	var chosen []*view.Entry[node]
+	hold(func() { chosen = selectEntries(catalog.nodes, "", options) })
+	return s.answer(ctx, now, nodeItems(readParts(s, chosen, now,
 		func(entries []*view.Entry[node], readings []nodeReading) []nodeReading {
 			for _, entry := range entries {
 				sample, _ := usage.Node(entry.Name)
@@ -152,12 +164,18 @@ func (*nodeStorage) ConvertToTable(_ context.Context, object, _ runtime.Object) 
 // List returns the running pods that have metrics, by namespace and name, of the request's namespace or of all.
 // Implements rest.Lister.
 func (s *podStorage) List(ctx context.Context, options *metainternalversion.ListOptions) (runtime.Object, error) {
+	return s.list(ctx, options, loosely)
+}
+
+func (s *podStorage) list(ctx context.Context, options *metainternalversion.ListOptions, hold holder) (runtime.Object, error) {
 	catalog, usage, err := s.views()
 	if err != nil {
 		return nil, err
 	}
 	now := s.now()
-	return s.answer(ctx, now, podItems(readParts(s, selectEntries(catalog.pods, genericrequest.NamespaceValue(ctx), options), now,
+	var chosen []*view.Entry[pod]
+	hold(func() { chosen = selectEntries(catalog.pods, genericrequest.NamespaceValue(ctx), options) })
+	return s.answer(ctx, now, podItems(readParts(s, chosen, now,
 		func(entries []*view.Entry[pod], readings []podReading) []podReading {
 			queries, found := make([]view.PodQuery, len(entries)), make([]view.PodUsage, len(entries))
 			for i, entry := range entries {

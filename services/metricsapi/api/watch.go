@@ -46,16 +46,12 @@ func watchable(nodes *nodeStorage, pods *podStorage, w *watches) (storage, stora
 
 // List is nodeStorage's, at a version. Implements rest.Lister.
 func (s *watchedNodes) List(ctx context.Context, options *metainternalversion.ListOptions) (runtime.Object, error) {
-	return s.watches.read(
-		func() (uint64, error) { return s.watches.listVersion(ctx, options) },
-		func() (runtime.Object, error) { return s.nodeStorage.List(ctx, options) })
+	return s.watches.readList(ctx, options, func(hold holder) (runtime.Object, error) { return s.nodeStorage.list(ctx, options, hold) })
 }
 
 // Get is nodeStorage's, at a version. Implements rest.Getter.
 func (s *watchedNodes) Get(ctx context.Context, name string, options *metav1.GetOptions) (runtime.Object, error) {
-	return s.watches.read(
-		func() (uint64, error) { return s.watches.getVersion(ctx, options) },
-		func() (runtime.Object, error) { return s.nodeStorage.Get(ctx, name, options) })
+	return s.watches.readOne(ctx, options, func() (runtime.Object, error) { return s.nodeStorage.Get(ctx, name, options) })
 }
 
 // Watch implements rest.Watcher.
@@ -75,16 +71,12 @@ func (s *watchedNodes) Watch(ctx context.Context, options *metainternalversion.L
 
 // List is podStorage's, at a version. Implements rest.Lister.
 func (s *watchedPods) List(ctx context.Context, options *metainternalversion.ListOptions) (runtime.Object, error) {
-	return s.watches.read(
-		func() (uint64, error) { return s.watches.listVersion(ctx, options) },
-		func() (runtime.Object, error) { return s.podStorage.List(ctx, options) })
+	return s.watches.readList(ctx, options, func(hold holder) (runtime.Object, error) { return s.podStorage.list(ctx, options, hold) })
 }
 
 // Get is podStorage's, at a version. Implements rest.Getter.
 func (s *watchedPods) Get(ctx context.Context, name string, options *metav1.GetOptions) (runtime.Object, error) {
-	return s.watches.read(
-		func() (uint64, error) { return s.watches.getVersion(ctx, options) },
-		func() (runtime.Object, error) { return s.podStorage.Get(ctx, name, options) })
+	return s.watches.readOne(ctx, options, func() (runtime.Object, error) { return s.podStorage.Get(ctx, name, options) })
 }
 
 // Watch implements rest.Watcher.
@@ -119,59 +111,65 @@ func matching(namespace string, options *metainternalversion.ListOptions) func(v
 	}
 }
 
-// listVersion waits until a list can be as new as it is asked to be, and returns the version that it has at least: what is
-// read afterwards may be newer, and is told again to whoever watches from there.
-func (w *watches) listVersion(ctx context.Context, options *metainternalversion.ListOptions) (uint64, error) {
+// readList reads a list at the version that is asked for.
+func (w *watches) readList(ctx context.Context, options *metainternalversion.ListOptions, list func(holder) (runtime.Object, error)) (runtime.Object, error) {
 	if options == nil {
-		return versionOf(w.place()), nil
+		options = &metainternalversion.ListOptions{}
 	}
-	version, err := w.versionFor(ctx, options.ResourceVersion)
-	if err == nil && options.ResourceVersionMatch == metav1.ResourceVersionMatchExact && options.ResourceVersion != resourceVersion(version) {
-		asked, _ := parseVersion(options.ResourceVersion)
-		return 0, expiredVersion(asked, w.place()) // only the latest state is known
-	}
-	return version, err
+	return w.read(ctx, options.ResourceVersion, options.ResourceVersionMatch == metav1.ResourceVersionMatchExact, list)
 }
 
-// getVersion is listVersion for one object.
-func (w *watches) getVersion(ctx context.Context, options *metav1.GetOptions) (uint64, error) {
+// readOne reads one object, at least at the version that is asked for.
+func (w *watches) readOne(ctx context.Context, options *metav1.GetOptions, get func() (runtime.Object, error)) (runtime.Object, error) {
 	if options == nil {
-		return versionOf(w.place()), nil
+		options = &metav1.GetOptions{}
 	}
-	return w.versionFor(ctx, options.ResourceVersion)
+	return w.read(ctx, options.ResourceVersion, false, func(hold holder) (object runtime.Object, err error) {
+		hold(func() { object, err = get() })
+		return object, err
+	})
 }
 
-func (w *watches) versionFor(ctx context.Context, text string) (uint64, error) {
-	asked, err := parseVersion(text)
-	if err != nil {
-		return 0, err
-	}
-	if asked != 0 && w.following() {
-		if _, err := w.await(ctx, asked); err != nil {
-			return 0, err
-		}
-	}
-	return versionOf(w.place()), nil
-}
-
-// read reads an answer, at least as new as the version that is asked for before, and gives it that. If views were replaced
-// meanwhile, it does so again: from the version of a view that is no more there would be no watching on.
-func (w *watches) read(version func() (uint64, error), answer func() (runtime.Object, error)) (runtime.Object, error) {
+// read reads an answer that is at least as new as the version asked for, or exactly that, and gives it its version. That says how
+// far the usage had been read before, so that what changed since is told again to whoever watches from there, and how far the
+// objects had been when it was chosen under hold which of them the answer is of: of a pod that came later nobody there is told
+// that it is gone. If views were replaced meanwhile, it is all done again: from the version of a view that is no more there would
+// be no watching on. Nor is there from what is read while a stream is read once more.
+func (w *watches) read(ctx context.Context, asked string, exact bool, answer func(holder) (runtime.Object, error)) (runtime.Object, error) {
 	for {
 		era := w.current()
-		version, err := version()
+		if err := w.awaitAsked(ctx, asked); err != nil {
+			return nil, err
+		}
+		place := w.place()
+		if version := versionOf(place); exact && asked != resourceVersion(version) {
+			asked, _ := parseVersion(asked)
+			return nil, expiredVersion(asked, place) // only the latest state is known
+		}
+		place.Part = !w.following()
+		object, err := answer(func(choose func()) {
+			w.mu.RLock()
+			defer w.mu.RUnlock()
+			place.Objects = w.objectsAt.Load()
+			choose()
+		})
 		if err != nil {
 			return nil, err
 		}
-		object, err := answer()
-		if err != nil {
-			return nil, err
-		}
-		if w.current() == era {
-			setVersion(object, version)
+		if w.current() == era && (!exact || asked == resourceVersion(versionOf(w.place()))) {
+			setVersion(object, versionOf(place))
 			return object, nil
 		}
 	}
+}
+
+// awaitAsked waits until what is followed is as new as it is asked to be.
+func (w *watches) awaitAsked(ctx context.Context, asked string) error {
+	version, err := parseVersion(asked)
+	if err == nil && version != 0 && w.following() {
+		_, _, err = w.await(ctx, version)
+	}
+	return err
 }
 
 // current is the era that it is now.

@@ -22,11 +22,13 @@ type encodings struct {
 	next    int
 }
 
-// changeOf names a change: its index in its era. In the next era, which begins with other indexes, the same one may be another
-// change's, and somebody of the old one may still be about to tell his last.
+// changeOf names what is told of a change: its index in its era, and whether whoever is told is in the middle then, which the
+// version says. In the next era, which begins with other indexes, the same one may be another change's, and somebody of the old one
+// may still be about to tell his last.
 type changeOf struct {
 	era   *era
 	index uint64
+	part  bool
 }
 
 // object returns the object of a change, made by newObject where nobody has made it yet.

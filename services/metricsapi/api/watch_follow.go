@@ -80,7 +80,7 @@ func newWatches(options *Options, now func() time.Time, registry prometheus.Regi
 		return nil
 	}
 	w := &watches{now: now, maxAge: options.maxSampleAge(), extended: options.ExtendedUsage, era: newEra(), lapsed: map[string]*schemas.UsageSample{}}
-	w.nodes.changes, w.pods.changes = view.NewChanges[nodeReading](view.Place{}), view.NewChanges[podReading](view.Place{})
+	w.nodes.changes, w.pods.changes = view.NewChanges[nodeReading](view.Place{}, now()), view.NewChanges[podReading](view.Place{}, now())
 	w.metrics = newWatchMetrics(registry, w)
 	return w
 }
@@ -141,17 +141,19 @@ func (w *watches) followUsage(u *view.Usage, p stream.Position, serve func()) {
 	w.restart(former)
 }
 
-// restart begins anew with what the views have. Who watches is told that he has to list again. What has become too old is
-// taken for true once more, and ends at once: whoever comes may not have heard of its end. The caller holds mu.
+// restart begins anew with what the views have, once both are followed. Who watches is told that he has to list again, and who is
+// reading a list reads it again. What has become too old is taken for true once more, and ends at once: whoever comes may not
+// have heard of its end. The caller holds mu.
 func (w *watches) restart(former view.Place) {
-	if !w.following() {
-		return
-	}
 	place, now := w.place(), w.now()
 	if former.Usage > place.Usage || former.Objects > place.Objects {
 		w.former = view.Place{Usage: max(former.Usage, w.former.Usage), Objects: max(former.Objects, w.former.Objects)}
 	}
-	w.nodes.changes, w.pods.changes = view.NewChanges[nodeReading](place), view.NewChanges[podReading](place)
+	defer w.end(expiredVersion(versionOf(former), place))
+	if !w.following() {
+		return
+	}
+	w.nodes.changes, w.pods.changes = view.NewChanges[nodeReading](place, now), view.NewChanges[podReading](place, now)
 	w.nodes.cache.forget()
 	w.pods.cache.forget()
 	clear(w.lapsed)
@@ -171,7 +173,6 @@ func (w *watches) restart(former view.Place) {
 		}
 	}
 	w.lapse(now)
-	w.end(expiredVersion(versionOf(former), place))
 }
 
 // taken is when a sample was taken.
@@ -205,11 +206,11 @@ func (w *watches) applySample(u *view.Usage, sample *schemas.UsageSample, sequen
 	}
 	place, now := w.place(), w.now()
 	w.expires = earlier(w.expires, expiry(sample, w.maxAge))
-	w.nodes.changes.Begin(before, place)
+	w.nodes.changes.Begin(before, place, now)
 	if _, silent := w.node(view.Key{Name: sample.Node}, now); silent {
 		w.nodes.changes.Touch(view.Key{Name: sample.Node})
 	}
-	w.pods.changes.Begin(before, place)
+	w.pods.changes.Begin(before, place, now)
 	pod := func(p *schemas.PodUsage) {
 		key := view.Key{Namespace: p.Namespace, Name: p.Name}
 		if _, silent := w.pod(key, now); silent {
@@ -273,7 +274,7 @@ func followObject[T, R any](w *watches, of *watched[R], objects *view.Objects[T]
 	if !w.following() {
 		return nil
 	}
-	of.changes.Begin(place, w.place())
+	of.changes.Begin(place, w.place(), now)
 	entry, silent := look(key, now)
 	suppose := func(entry *view.Entry[T], born uint64) {
 		reading, labels := supposed(entry)

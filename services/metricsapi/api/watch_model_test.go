@@ -47,12 +47,15 @@ type modelClient struct {
 	relists  int
 	// patience is after how many events it stops to read, in the middle of whatever is told; 0 for never.
 	patience int
+	// meanwhile is what happens at a replica while it makes a list, and tells whether anything does; nil for nothing.
+	meanwhile func(*replica) bool
 }
 
 func (c *modelClient) context() (context.Context, context.CancelFunc) {
 	return context.WithCancel(genericrequest.WithNamespace(context.Background(), c.namespace))
 }
 
+// list lists. Unless the test has asked for it, nothing happens meanwhile.
 func (c *modelClient) list(r *replica) (map[string]string, string, error) {
 	ctx, stop := c.context()
 	defer stop()
@@ -83,12 +86,17 @@ func (c *modelClient) connect(r *replica, streaming bool) {
 	default:
 		var err error
 		c.initial = false
+		moved := false
+		if c.meanwhile != nil {
+			r.meanwhile(func() { moved = c.meanwhile(r) })
+		}
 		if c.has, c.version, err = c.list(r); err != nil {
 			c.t.Fatal(err)
 		}
+		r.meanwhile(nil)
 		options.ResourceVersion = c.version
 		c.relists++
-		c.exact = len(c.has) == c.known(r)
+		c.exact = !moved && len(c.has) == c.known(r)
 	}
 	ctx, stop := c.context()
 	w, err := c.from(r).(rest.Watcher).Watch(ctx, &options)
@@ -186,7 +194,8 @@ func (c *modelClient) disconnect() {
 
 // TestWatchModel lets clients follow two replicas that read the same streams, each at its own speed, while nodes and pods come
 // and go, change their labels, begin and cease to have metrics, and lose their samples to age. Clients break off and go
-// on at the other replica, from the version that they have. When all is quiet, each has what a list has.
+// on at the other replica, from the version that they have, also from the middle of what they were told, and of lists to which
+// things came while they were made. When all is quiet, each has what a list has.
 func TestWatchModel(t *testing.T) {
 	for seed := range uint64(60) {
 		synctest.Test(t, func(t *testing.T) { runWatchModel(t, seed) })
@@ -216,6 +225,14 @@ func runWatchModel(t *testing.T, seed uint64, configure ...func(*Options)) {
 		r.whole()
 		go func() { _ = r.service.watches.run(ctx, r.service.viewsReady) }()
 	}
+	// Most of the time a replica has been there for longer than anybody reads, so that one can go on there from the middle.
+	time.Sleep(window)
+	for range 50 {
+		w.step()
+	}
+	for _, r := range replicas {
+		r.catchUp()
+	}
 	pods := func(r *replica) storage { return r.pods }
 	red, err := labels.Parse("color=red")
 	if err != nil {
@@ -234,6 +251,13 @@ func runWatchModel(t *testing.T, seed uint64, configure ...func(*Options)) {
 		{t: t, from: pods, options: metainternalversion.ListOptions{LabelSelector: red}},
 		{t: t, from: func(r *replica) storage { return r.nodes }},
 		{t: t, from: pods, namespace: "ns-0", options: metainternalversion.ListOptions{LabelSelector: red}},
+	}
+	for _, c := range clients {
+		c.meanwhile = func(r *replica) bool {
+			objects, usage := random.IntN(4), random.IntN(4)
+			r.read(objects, usage)
+			return objects+usage > 0
+		}
 	}
 	for round := range 30 {
 		synctest.Wait()
@@ -264,15 +288,6 @@ func runWatchModel(t *testing.T, seed uint64, configure ...func(*Options)) {
 		}
 		if random.IntN(10) == 0 { // a log that had to be read once more: all list again
 			r := replicas[random.IntN(2)]
-			// Whoever is still being told of what was before then doesn't go on from there: see view.Cursor.
-			time.Sleep(time.Second)
-			synctest.Wait()
-			for _, c := range clients {
-				if c.watch != nil && stopped(c.done) {
-					c.disconnect()
-					c.version = ""
-				}
-			}
 			r.catchUp()
 			r.catalog, r.readObjects = r.service.beginCatalog(), 0
 			r.read(len(l.objects), 0)

@@ -46,6 +46,23 @@ func (w *partWorld) measure(pods ...string) {
 	w.sample(sample)
 }
 
+// age makes the replicas' orders older than anybody's reading, and lets a pod come and go afterwards.
+func (w *partWorld) age() {
+	time.Sleep(window)
+	node, pod := newNode("node-z", w.node.Labels), newPod("shop", "aside", "node-z", nil)
+	if len(node.Labels) > 0 {
+		node.Labels = map[string]string{"pool": "blue"}
+	}
+	node.CreationTimestamp, pod.CreationTimestamp, pod.Status.StartTime = w.node.CreationTimestamp, w.node.CreationTimestamp, nil
+	w.object(node, schemas.Applied)
+	w.object(pod, schemas.Applied)
+	rate := schemas.Point{Time: time.Now().UnixNano(), Rate: 1, Memory: 1, Window: 1e9}
+	w.sample(schemas.UsageSample{Node: "node-z", Time: rate.Time, Point: &rate, Pods: []schemas.PodUsage{podUsage("shop", "aside", container("main", rate))}})
+	w.sample(schemas.UsageSample{Node: "node-z", Time: rate.Time, Point: &rate})
+	w.a.catchUp()
+	w.b.catchUp()
+}
+
 // quiet waits until all who watch have been told.
 func quiet() {
 	time.Sleep(time.Second)
@@ -85,6 +102,7 @@ func TestWatchGoesOnFromAPartOfASample(t *testing.T) {
 			r.catchUp()
 			r.whole()
 		}
+		w.age()
 		w.measure()
 		w.a.catchUp()
 		w.b.catchUp()
@@ -107,11 +125,14 @@ func TestWatchGoesOnFromAPartOfASample(t *testing.T) {
 func TestWatchGoesOnFromAPartOfASelection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newPartWorld(t, map[string]string{"pool": "green"}, func(o *Options) { o.NodeSelector = "pool=blue" })
-		w.measure("web-0", "web-1")
 		for _, r := range []*replica{w.a, w.b} {
 			r.catchUp()
 			r.whole()
 		}
+		w.age()
+		w.measure("web-0", "web-1")
+		w.a.catchUp()
+		w.b.catchUp()
 		c, got := w.goesOn(func() {
 			w.node.Labels = map[string]string{"pool": "blue"}
 			w.object(w.node, schemas.Applied)

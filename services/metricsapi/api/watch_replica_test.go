@@ -70,6 +70,7 @@ type replica struct {
 	service        *Service
 	pods           storage
 	nodes          storage
+	source         *interrupted // of the pods
 	catalog, usage stream.Sink
 	readObjects    int // how many of the objects' events it has read
 	readUsage      int
@@ -83,9 +84,9 @@ func (l *logs) replica(configure ...func(*Options)) *replica {
 	}
 	s := newService(Config{Options: options, Cluster: "test", Log: testenv.Logger(l.t)})
 	s.objectsReplay, s.usageReplay = &fakeReplay{waiting: "being replayed"}, &fakeReplay{waiting: "being replayed"}
-	r := &replica{logs: l, service: s, catalog: s.beginCatalog(), usage: s.beginUsage()}
+	r := &replica{logs: l, service: s, source: &interrupted{source: s}, catalog: s.beginCatalog(), usage: s.beginUsage()}
 	settings := settings{now: s.now, maxAge: options.maxSampleAge()}
-	r.nodes, r.pods = watchable(&nodeStorage{s, settings}, &podStorage{s, settings}, s.watches)
+	r.nodes, r.pods = watchable(&nodeStorage{s, settings}, &podStorage{r.source, settings}, s.watches)
 	return r
 }
 

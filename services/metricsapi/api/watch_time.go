@@ -55,8 +55,8 @@ func (w *watches) tick(now time.Time) {
 func (w *watches) lapse(now time.Time) {
 	w.expires = time.Time{}
 	place := w.place()
-	w.nodes.changes.BeginClock(place)
-	w.pods.changes.BeginClock(place)
+	w.nodes.changes.BeginClock(place, now)
+	w.pods.changes.BeginClock(place, now)
 	lapsed := make(map[string]*schemas.UsageSample)
 	for _, sample := range w.usage.Load().All() {
 		if !expired(sample, now, w.maxAge) {
@@ -81,6 +81,22 @@ func (w *watches) lapse(now time.Time) {
 	if w.expires.IsZero() {
 		w.expires = now.Add(time.Second)
 	}
+}
+
+// forget drops what a view of the usage has of nodes whose latest sample was taken before the time given, Unix nanoseconds, and
+// returns of how many. Their answers end before that, if time hasn't ended them yet: afterwards nobody would know of them.
+// Nothing that is too old may be so for want of news: the caller has made sure.
+func (w *watches) forget(u *view.Usage, before int64) int {
+	if w == nil {
+		return u.Expire(before)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if now := w.now(); w.following() && w.usage.Load() == u && !now.Before(w.expires) {
+		w.lapse(now)
+		w.wake()
+	}
+	return u.Expire(before)
 }
 
 // expiry is the first moment at which a sample is too old.

@@ -16,7 +16,7 @@ import (
 // versions of the others. From the highest bit on:
 //
 //	40 bits  the usage's sequence
-//	 1 bit   whether of the message behind a part was read, too
+//	 1 bit   whether somebody is in the middle of what he is told: see view.Place
 //	23 bits  the last ones of the objects' sequence
 const (
 	objectsBits = 23
@@ -64,33 +64,33 @@ func parseVersion(text string) (uint64, error) {
 const patience = 3 * time.Second
 
 // await waits until what is followed covers a version that somebody was given, maybe by another replica, and returns the
-// version's place; with 0, until anything is followed. While a stream is read once more, nobody is sent away who would come again
-// at once.
-func (w *watches) await(ctx context.Context, version uint64) (view.Place, error) {
+// version's place, and the era in which it is one; with 0, until anything is followed. While a stream is read once more, nobody is
+// sent away who would come again at once.
+func (w *watches) await(ctx context.Context, version uint64) (view.Place, *era, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	ticker := time.NewTicker(20 * time.Millisecond)
 	defer ticker.Stop()
 	for {
 		w.mu.RLock()
-		current, former, following, over := w.place(), w.former, w.following(), w.over
+		current, former, era, following, over := w.place(), w.former, w.era, w.following(), w.over
 		w.mu.RUnlock()
 		place := placeOf(version, current)
 		switch {
 		case over:
-			return place, unavailable(errNotFollowing)
+			return place, era, unavailable(errNotFollowing)
 		case !following:
 		case version == 0, current.Covers(place):
-			return place, nil
+			return place, era, nil
 		case former.Covers(placeOf(version, former)):
-			return place, expiredVersion(version, current) // of a stream that was recreated
+			return place, era, expiredVersion(version, current) // of a stream that was recreated
 		}
 		select {
 		case <-ctx.Done():
 			if !following {
-				return place, unavailable(errNotFollowing)
+				return place, era, unavailable(errNotFollowing)
 			}
-			return place, tooLarge(version, current)
+			return place, era, tooLarge(version, current)
 		case <-ticker.C:
 		}
 	}

@@ -69,9 +69,9 @@ func startWatch[T any](ctx context.Context, w *watches, of *watched[T], options 
 		watches: w, of: of, object: object, empty: empty, cursor: view.Cursor{Match: match},
 		bookmarks: options.AllowWatchBookmarks, results: make(chan watch.Event, atOnce), stop: stop,
 	}
-	for err = errNotFollowing; err == errNotFollowing; { // which may have begun between the two
+	for err = errAnotherEra; err == errAnotherEra; { // which may have begun between the two
 		var place view.Place
-		if place, err = w.await(ctx, version); err == nil {
+		if place, s.era, err = w.await(ctx, version); err == nil {
 			err = s.begin(options.SendInitialEvents, version, place)
 		}
 	}
@@ -84,16 +84,22 @@ func startWatch[T any](ctx context.Context, w *watches, of *watched[T], options 
 	return s, nil
 }
 
+// errAnotherEra: what was true of a version may not be so any more.
+var errAnotherEra = errors.New("another era has begun")
+
 // begin takes the place from which on a watch is told what changes, and what it is to be told before. An error that is
-// errNotFollowing says that it may be tried again.
+// errAnotherEra says that it may be tried again.
+//
+// Who comes from the middle of what he was told, by another replica, may have things as they were before his place, and is to
+// list again where the order here isn't so much older than that place as his reading may have taken.
 func (s *watcher[T]) begin(sendInitial *bool, version uint64, place view.Place) error {
 	w := s.watches
 	w.mu.RLock()
 	defer w.mu.RUnlock()
-	if !w.following() {
-		return errNotFollowing
+	if s.era != w.era {
+		return errAnotherEra
 	}
-	s.era, s.began = w.era, time.Now()
+	s.began = time.Now()
 	changes := s.of.changes
 	s.cursor.Index, s.cursor.At = changes.Last(), w.place()
 	switch {
@@ -102,11 +108,12 @@ func (s *watcher[T]) begin(sendInitial *bool, version uint64, place view.Place) 
 		s.endMark = sendInitial != nil && s.bookmarks
 	case version != 0:
 		index, ok := changes.Seek(place)
-		if !ok {
+		when := changes.When(index)
+		if !ok || place.Part && when.Sub(changes.Began()) < window {
 			return expiredVersion(version, w.place())
 		}
 		s.cursor.Index, s.cursor.At, s.cursor.Since, s.cursor.Loose = index, place, place, true
-		s.lapsed = changes.Lapsed(&s.cursor, place, w.now().Add(-lapse))
+		s.lapsed = changes.Lapsed(&s.cursor, place, when.Add(-lapse))
 	}
 	return nil
 }
@@ -258,7 +265,7 @@ func (s *watcher[T]) next(batch []view.Change[T]) (_ []view.Change[T], done bool
 	}
 	batch, done = s.of.changes.Next(&s.cursor, batch)
 	if done {
-		s.cursor.At = w.place()
+		s.cursor.Arrive(w.place())
 	}
 	return batch, done, nil
 }
@@ -270,7 +277,7 @@ func (s *watcher[T]) tell(ctx context.Context, change view.Change[T], share bool
 	}
 	event := watch.Event{Type: eventTypes[change.Type]}
 	if share && change.Type != view.Removed && s.of.watchers.Load() > 1 {
-		event.Object = s.of.cache.object(changeOf{s.era, change.Index}, object)
+		event.Object = s.of.cache.object(changeOf{s.era, change.Index, change.At.Part}, object)
 	} else {
 		event.Object = object()
 	}

@@ -36,7 +36,7 @@ import (
 //	    +----> 4 ingest ----> USAGE ---------------+--> 6 exporter   ----> Prometheus
 //
 // State watches the custom resources that the exporter's configuration is about, also when that changes. The numbers are the
-// order of construction. They stop together, the services first, then NATS, then the cluster.
+// order of construction. The services stop first, together; then the cluster, and NATS.
 func run(ctx context.Context, o *options, log *slog.Logger, out io.Writer) error {
 	begin := time.Now()
 	if err := o.complete(); err != nil {
@@ -60,10 +60,11 @@ func run(ctx context.Context, o *options, log *slog.Logger, out io.Writer) error
 	// 1
 	var cluster *sim.Cluster
 	if o.simulated {
-		if cluster, err = startSim(ctx, o, log); err != nil {
+		var stop func()
+		if cluster, stop, err = startSim(o, log); err != nil {
 			return err
 		}
-		defer cluster.Close()
+		defer stop()
 	}
 
 	conn := func(service string) (*stream.Conn, error) {

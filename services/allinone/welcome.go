@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"time"
 
 	"k8s.io/client-go/rest"
@@ -58,7 +59,11 @@ func answered(ctx context.Context, cluster *sim.Cluster, nodes int) error {
 		return err
 	}
 	defer client.CloseIdleConnections()
-	response, err := client.Get(cluster.URL() + "/apis/metrics.k8s.io/v1beta1/nodes")
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, cluster.URL()+"/apis/metrics.k8s.io/v1beta1/nodes", nil)
+	if err != nil {
+		return err
+	}
+	response, err := client.Do(request)
 	if err != nil {
 		return err
 	}

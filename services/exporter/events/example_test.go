@@ -51,7 +51,7 @@ func Example() {
 	apply := func(build *sink, sequence uint64, snapshot bool, status corev1.ContainerStatus) {
 		status.Name = "main"
 		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web-0", UID: "uid-1"}, Status: corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{status}}}
-		message, err := encoder.Message(pod, schemas.Applied, time.Now())
+		message, err := encoder.AppendMessage(nil, pod, schemas.Applied, time.Now())
 		if err != nil {
 			fmt.Println(err)
 			return

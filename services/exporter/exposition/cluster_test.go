@@ -79,7 +79,7 @@ func newFixture(t testing.TB, nodes int) *fixture {
 
 func (f *fixture) event(t testing.TB, o k8sruntime.Object) event {
 	name := fmt.Sprintf("%T", o)
-	message, err := f.encoders[name].Message(o, schemas.Applied, time.Unix(0, 0))
+	message, err := f.encoders[name].AppendMessage(nil, o, schemas.Applied, time.Unix(0, 0))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -79,7 +79,8 @@ func says(raw string) http.HandlerFunc {
 func TestKubeletsThatFail(t *testing.T) {
 	w := newWorld(t, testenv.Conn(t))
 	w.config.KubeletMaxBodyBytes = 1 << 20
-	w.config.MetricResolution, w.config.KubeletRequestTimeout = 3*time.Second, 2600*time.Millisecond
+	w.timeout = 6 * time.Second
+	zeros() // packing them takes a while
 	elsewhere, _ := newKubelet(t, func(http.ResponseWriter, *http.Request) { t.Error("another host was asked") })
 	at := func(d time.Duration) http.HandlerFunc {
 		return answers(func(now time.Time) string {

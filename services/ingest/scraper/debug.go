@@ -48,7 +48,7 @@ func (s *Service) page(_ *http.Request, q debugpage.Query) debugpage.Page {
 // describe is a node for the page.
 func (s *Service) describe(t *timeline, now time.Time) debugpage.Node {
 	t.mu.Lock()
-	o := t.outcome
+	o, success := t.outcome, t.success.Load()
 	t.mu.Unlock()
 	n := debugpage.Node{
 		Name: t.node, URL: o.url, LastAttempt: o.began, Took: o.took, Result: string(o.result), Error: o.err, Failures: o.failures,
@@ -57,7 +57,7 @@ func (s *Service) describe(t *timeline, now time.Time) debugpage.Node {
 	if target := t.target.Load(); n.URL == "" && target.URL != nil {
 		n.URL = target.URL.Redacted()
 	}
-	if success := t.success.Load(); success != 0 {
+	if success != 0 {
 		n.LastSuccess = time.Unix(0, success)
 	}
 	if due := time.Unix(0, t.due.Load()); due.After(now) {

@@ -176,6 +176,30 @@ func TestEveryReasonIsExplained(t *testing.T) {
 	}
 }
 
+// The page tells of a node's last attempt and of its last success as they are at one moment.
+func TestDebugPageOfOneMoment(t *testing.T) {
+	s, line, at := &Service{cfg: Config{MetricResolution: time.Second}}, &timeline{node: "n"}, target("n")
+	line.target.Store(&at)
+	line.came(&at, time.Unix(1, 0), 0, nil)
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		for i := range 20_000 {
+			line.came(&at, time.Unix(int64(i)+2, 0), 0, nil)
+		}
+	}()
+	for {
+		if n := s.describe(line, time.Now()); !n.LastAttempt.Equal(n.LastSuccess) {
+			t.Fatalf("all attempts are successes, the last one at %v, the last success at %v", n.LastAttempt, n.LastSuccess)
+		}
+		select {
+		case <-over:
+			return
+		default:
+		}
+	}
+}
+
 // BenchmarkDebugNodes is the page of 5,000 nodes with 30 pods each, a tenth of them failing.
 func BenchmarkDebugNodes(b *testing.B) {
 	s, err := New(newWorld(b, testenv.Conn(b)).config)

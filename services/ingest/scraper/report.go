@@ -36,6 +36,9 @@ func (t *timeline) came(target *Target, began time.Time, took time.Duration, err
 			is.failures = was.failures + 1
 		}
 	}
+	if is.failures == 0 {
+		t.success.Store(began.UnixNano())
+	}
 	t.outcome = is
 	return was, is
 }

@@ -23,7 +23,7 @@ type timeline struct {
 	at      time.Time   // when the timer is to fire; under schedule.mu
 	delayed bool        // the scrape that is due was put off; under schedule.mu
 
-	// success is the time of the last good scrape, Unix nanoseconds; 0 before the first.
+	// success is the time of the last good scrape, Unix nanoseconds; 0 before the first. Scrapes change it with outcome.
 	success atomic.Int64
 	// due is when the next scrape is to begin, Unix nanoseconds; in the past while one is in progress.
 	due atomic.Int64

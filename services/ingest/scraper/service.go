@@ -161,11 +161,10 @@ func (s *Service) scrape(ctx context.Context, t *timeline) {
 		return // the node is no longer ours, or the service ends: what came of it is of no interest
 	}
 	now := time.Now()
-	if err == nil || lacksSummary(err) != nil {
-		t.success.Store(started.UnixNano())
+	was, is := t.came(target, started, now.Sub(started), err)
+	if is.failures == 0 {
 		t.recalled = true
 	}
-	was, is := t.came(target, started, now.Sub(started), err)
 	s.metrics.duration.Observe(is.took.Seconds())
 	if is.failures > 0 {
 		s.metrics.scrapes[is.result].Inc()

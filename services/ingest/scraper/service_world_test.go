@@ -95,6 +95,22 @@ type world struct {
 	encoder  *objects.Encoder
 	registry *prometheus.Registry
 	config   Config
+	// timeout is what ingesters have for a scrape, where config doesn't say it: more than a machine that stands still for some
+	// seconds takes, so that no scrape fails that wasn't made to.
+	timeout time.Duration
+}
+
+// make makes an ingester.
+func (w *world) make(c Config) *Service {
+	w.t.Helper()
+	s, err := New(c)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if c.KubeletRequestTimeout == 0 {
+		s.cfg.KubeletRequestTimeout = w.timeout
+	}
+	return s
 }
 
 func newWorld(t testing.TB, conn *stream.Conn) *world {
@@ -113,7 +129,7 @@ func newWorld(t testing.TB, conn *stream.Conn) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, conn: conn, log: log, encoder: encoder}
+	w := &world{t: t, conn: conn, log: log, encoder: encoder, timeout: time.Minute}
 	_, w.config = newKubelet(t, nil) // all test servers have the same certificate
 	w.config.Conn = conn
 	w.config.Streams = stream.Streams{Cluster: clusterName}
@@ -147,10 +163,7 @@ func (w *world) run() (s *Service, stop func()) {
 	w.t.Helper()
 	w.registry = prometheus.NewRegistry()
 	w.config.Registry = w.registry
-	s, err := New(w.config)
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	s = w.make(w.config)
 	ctx, cancel := context.WithCancel(w.t.Context())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
@@ -173,25 +186,35 @@ func (w *world) run() (s *Service, stop func()) {
 // last returns the node's newest sample; nil where there is none.
 func (w *world) last(node string) *schemas.UsageSample {
 	w.t.Helper()
-	data, err := stream.LastUsage(w.t.Context(), w.conn, clusterName, node)
-	if errors.Is(err, stream.ErrNoMessage) {
-		return nil
-	}
+	s, err := w.newest(node)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	s := new(schemas.UsageSample)
-	if err := s.Unmarshal(data); err != nil {
-		w.t.Fatal(err)
-	}
 	return s
+}
+
+// newest is last where NATS may be away.
+func (w *world) newest(node string) (*schemas.UsageSample, error) {
+	data, err := stream.LastUsage(w.t.Context(), w.conn, clusterName, node)
+	if errors.Is(err, stream.ErrNoMessage) {
+		return nil, nil
+	}
+	s := new(schemas.UsageSample)
+	if err == nil {
+		err = s.Unmarshal(data)
+	}
+	return s, err
 }
 
 // next waits for a sample of the node that is newer than the one given, and returns it.
 func (w *world) next(node string, than *schemas.UsageSample) (s *schemas.UsageSample) {
 	w.t.Helper()
 	testenv.Eventually(w.t, 10*time.Second, func() error {
-		if s = w.last(node); s == nil || than != nil && s.Time <= than.Time {
+		var err error
+		if s, err = w.newest(node); err != nil {
+			return err
+		}
+		if s == nil || than != nil && s.Time <= than.Time {
 			return fmt.Errorf("no new sample of %s", node)
 		}
 		return nil

@@ -118,9 +118,7 @@ func (w *world) start(cfg stream.ConnConfig, name string, change func(*Config)) 
 	if change != nil {
 		change(&c)
 	}
-	if i.Service, err = New(c); err != nil {
-		w.t.Fatal(err)
-	}
+	i.Service = w.make(c)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- i.Run(ctx) }()
@@ -217,10 +215,11 @@ func (s *samples) first(t testing.TB, node string, since int64) (first *schemas.
 
 // check checks that no rate was lost or wrong: after the first sample of each node every one has the rate that its node
 // has, and none is older than one before it, but for what was on its way in the moment when its node was given away: its
-// successor may be faster. What somebody kept back for longer would be older than that.
+// successor may be faster. What somebody kept back for longer would be older than that, but for the time in which the machine
+// let nobody send anything.
 //
 // A node whose past couldn't be read in time has one sample without a rate; those are counted as failed looks for it.
-func (s *samples) check(t testing.TB, failed int) {
+func (s *samples) check(t testing.TB, failed int, stalls *stalls) {
 	t.Helper()
 	without := 0
 	s.mu.Lock()
@@ -246,8 +245,10 @@ func (s *samples) check(t testing.TB, failed int) {
 					t.Errorf("sample %d of %s has the rate %v, want %v: %+v", i, node, p.Rate, want, p)
 				}
 			}
-			if time.Duration(newest-c.Time) > shareResolution/2 {
-				t.Errorf("sample %d of %s is %v older than one before it", i, node, time.Duration(newest-c.Time))
+			if late := time.Duration(newest - c.Time); late > shareResolution/2 {
+				if lost := stalls.between(time.Unix(0, c.Time), time.Unix(0, newest).Add(shareResolution)); late > shareResolution/2+lost {
+					t.Errorf("sample %d of %s is %v older than one before it, stalled for %v", i, node, late, lost)
+				}
 			}
 			newest = max(newest, c.Time)
 		}

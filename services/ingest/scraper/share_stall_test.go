@@ -51,11 +51,14 @@ func measureStalls(t testing.TB) *stalls {
 
 // since is how much time was lost from a time on. What many goroutines wait for one after the other, each loses anew: it counts
 // twice.
-func (s *stalls) since(from time.Time) (lost time.Duration) {
+func (s *stalls) since(from time.Time) (lost time.Duration) { return s.between(from, time.Now()) }
+
+// between is since up to a time.
+func (s *stalls) between(from, to time.Time) (lost time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, one := range s.all {
-		if one.at.After(from) {
+		if one.at.After(from) && one.at.Add(-one.took).Before(to) {
 			lost += 2 * one.took
 		}
 	}

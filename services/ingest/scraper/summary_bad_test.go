@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -77,7 +78,7 @@ func TestSummaryOfAMonster(t *testing.T) {
 	}
 	one.WriteString("]}]}")
 	many.WriteString("]}")
-	began := time.Now()
+	began := worked(t)
 	if _, err := enrich(t, many.Bytes(), s); err != nil || s.Pods[0].UID != "" {
 		t.Fatal(err, s.Pods[0].UID)
 	}
@@ -89,9 +90,19 @@ func TestSummaryOfAMonster(t *testing.T) {
 			t.Fatalf("%s: %+v", c.Name, c.Point.Extra)
 		}
 	}
-	if took := time.Since(began); took > 20*time.Second {
+	if took := worked(t) - began; took > 20*time.Second {
 		t.Errorf("it took %v", took)
 	}
+}
+
+// worked is how long the process has worked so far: that of a machine that stands still doesn't.
+func worked(t testing.TB) time.Duration {
+	t.Helper()
+	var usage syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }
 
 // A summary that is used again says nothing of the node before.

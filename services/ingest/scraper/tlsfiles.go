@@ -1,11 +1,10 @@
 package scraper
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
-	"os"
-	"strings"
 	"sync"
 	"time"
 
@@ -18,16 +17,32 @@ import (
 // and key. It may be used concurrently.
 type tlsFiles struct {
 	settings transport.TLSConfig
-	names    []string   // of the files; none if all was given as data
 	changed  tlsChanged // told of each change
 
-	read, told string // what the files were like when they were last read, and when changed was last told of an error; of look
+	// Of look.
+	held tlsContent  // what is in use
+	told *tlsContent // what is no good and changed was told of; nil for none
 
 	mu         sync.Mutex // guards what follows
 	looking    bool       // look is under way
 	looked     time.Time
 	config     *tls.Config
 	generation uint64 // of config
+}
+
+// tlsContent is what was in the files at one time; their times and sizes don't tell, since a file may be replaced by another
+// one that has the same.
+type tlsContent struct {
+	authority, certificate, key []byte // PEM; nil for what is given otherwise
+	err                         error  // one of the files can't be read
+}
+
+// same tells whether nothing has changed.
+func (c *tlsContent) same(as *tlsContent) bool {
+	if c.err != nil || as.err != nil {
+		return c.err != nil && as.err != nil && c.err.Error() == as.err.Error()
+	}
+	return bytes.Equal(c.authority, as.authority) && bytes.Equal(c.certificate, as.certificate) && bytes.Equal(c.key, as.key)
 }
 
 // tlsChanged is told that files of TLS are others: certificate is the client's from now on, PEM, nil where it is none of a
@@ -43,16 +58,10 @@ const (
 
 // newTLSFiles reads the files for the first time.
 func newTLSFiles(settings transport.TLSConfig, changed tlsChanged) (*tlsFiles, error) {
-	f := &tlsFiles{settings: settings, changed: changed}
-	if f.authority() {
-		f.names = append(f.names, settings.CAFile)
-	}
-	if f.pair() {
-		f.names = append(f.names, settings.CertFile, settings.KeyFile)
-	}
-	f.looked, f.read = time.Now(), f.state()
+	f := &tlsFiles{settings: settings, changed: changed, looked: time.Now()}
+	f.held = f.read()
 	var err error
-	f.config, _, err = f.load()
+	f.config, err = f.load(&f.held)
 	return f, err
 }
 
@@ -65,35 +74,47 @@ func (f *tlsFiles) pair() bool {
 	return s.CertFile != "" && len(s.CertData) == 0 && s.KeyFile != "" && len(s.KeyData) == 0
 }
 
-// load makes the configuration of TLS of what is in the files now, and returns the client's certificate as PEM.
-func (f *tlsFiles) load() (config *tls.Config, certificate []byte, err error) {
+// read reads the files.
+func (f *tlsFiles) read() (c tlsContent) {
+	read := func(file string) (content []byte) {
+		if c.err == nil {
+			content, c.err = files.Read(file, maxPEM)
+		}
+		return content
+	}
+	if f.authority() {
+		c.authority = read(f.settings.CAFile)
+	}
+	if f.pair() {
+		c.certificate, c.key = read(f.settings.CertFile), read(f.settings.KeyFile)
+	}
+	return c
+}
+
+// load makes the configuration of TLS of what is in the files.
+func (f *tlsFiles) load(c *tlsContent) (*tls.Config, error) {
+	if c.err != nil {
+		return nil, c.err
+	}
 	settings := f.settings
 	if f.authority() {
-		if settings.CAData, err = files.Read(settings.CAFile, maxPEM); err != nil {
-			return nil, nil, err
-		}
 		// The library takes an empty file for none, and would trust whom the system trusts.
-		if !x509.NewCertPool().AppendCertsFromPEM(settings.CAData) {
-			return nil, nil, fmt.Errorf("%s holds no certificate; it must have those of the CA, as PEM", settings.CAFile)
+		if !x509.NewCertPool().AppendCertsFromPEM(c.authority) {
+			return nil, fmt.Errorf("%s holds no certificate; it must have those of the CA, as PEM", settings.CAFile)
 		}
-		settings.CAFile = ""
+		settings.CAData, settings.CAFile = c.authority, ""
 	}
 	var pair tls.Certificate
 	if f.pair() {
-		if certificate, err = files.Read(settings.CertFile, maxPEM); err != nil {
-			return nil, nil, err
-		}
-		key, err := files.Read(settings.KeyFile, maxPEM)
-		if err != nil {
-			return nil, nil, err
-		}
-		if pair, err = tls.X509KeyPair(certificate, key); err != nil {
-			return nil, nil, fmt.Errorf("%s with the key %s: %w", settings.CertFile, settings.KeyFile, err)
+		var err error
+		if pair, err = tls.X509KeyPair(c.certificate, c.key); err != nil {
+			return nil, fmt.Errorf("%s with the key %s: %w", settings.CertFile, settings.KeyFile, err)
 		}
 		settings.CertFile, settings.KeyFile = "", ""
 	}
-	if config, err = transport.TLSConfigFor(&transport.Config{TLS: settings}); err != nil {
-		return nil, nil, err
+	config, err := transport.TLSConfigFor(&transport.Config{TLS: settings})
+	if err != nil {
+		return nil, err
 	}
 	if config == nil {
 		config = &tls.Config{MinVersion: tls.VersionTLS12}
@@ -101,26 +122,13 @@ func (f *tlsFiles) load() (config *tls.Config, certificate []byte, err error) {
 	if f.pair() {
 		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }
 	}
-	return config, certificate, nil
-}
-
-// state tells what the files are like from outside.
-func (f *tlsFiles) state() string {
-	var b strings.Builder
-	for _, name := range f.names {
-		if info, err := os.Stat(name); err == nil {
-			fmt.Fprintf(&b, "%d %d,", info.ModTime().UnixNano(), info.Size())
-		} else {
-			fmt.Fprintf(&b, "%v,", err)
-		}
-	}
-	return b.String()
+	return config, nil
 }
 
 // get returns the present configuration, not to be changed, and a number that is another for another configuration. It
 // waits for no file: they are looked at beside, and until that is done what was before stays in use.
 func (f *tlsFiles) get() (*tls.Config, uint64) {
-	if len(f.names) == 0 {
+	if !f.authority() && !f.pair() {
 		return f.config, 0
 	}
 	f.mu.Lock()
@@ -134,24 +142,31 @@ func (f *tlsFiles) get() (*tls.Config, uint64) {
 
 // look takes over what the files hold, if they have changed. One look happens at a time.
 func (f *tlsFiles) look() {
-	state := f.state()
-	if state != f.read {
-		config, certificate, err := f.load()
-		switch {
-		case err == nil:
-			// Whatever is written while it is read shows at the next look.
-			f.read, f.told = state, ""
-			f.changed(certificate, nil)
-			f.mu.Lock()
-			f.config = config
-			f.generation++
-			f.mu.Unlock()
-		case f.told != state: // half written, perhaps: it is read again until it is good, and told of once
-			f.told = state
-			f.changed(nil, err)
-		}
+	now := f.read()
+	switch {
+	case now.same(&f.held):
+		f.told = nil
+	case f.told != nil && now.same(f.told): // half written, perhaps
+	default:
+		f.take(now)
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.looking = false
+}
+
+// take puts to use what the files hold, if it is any good.
+func (f *tlsFiles) take(now tlsContent) {
+	config, err := f.load(&now)
+	if err != nil {
+		f.told = &now
+		f.changed(nil, err)
+		return
+	}
+	f.held, f.told = now, nil
+	f.changed(now.certificate, nil)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.config = config
+	f.generation++
 }

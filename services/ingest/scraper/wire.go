@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/transport"
 )
@@ -190,8 +191,9 @@ func (w *wire) drop(key lineKey) {
 	delete(w.idle, key)
 }
 
-// CloseIdleConnections closes those that are kept.
+// CloseIdleConnections closes those that are kept, through a proxy or not.
 func (w *wire) CloseIdleConnections() {
+	utilnet.CloseIdleConnectionsFor(w.proxied)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.sweep(func(*line) bool { return true })

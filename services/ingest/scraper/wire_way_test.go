@@ -11,8 +11,13 @@ import (
 	"testing"
 )
 
-// otherWay is one to the kubelets that notes what went over it.
-type otherWay struct{ asked []string }
+// otherWay is one to the kubelets that notes what went over it, and how often its idle connections were closed.
+type otherWay struct {
+	asked  []string
+	closed int
+}
+
+func (r *otherWay) CloseIdleConnections() { r.closed++ }
 
 func (r *otherWay) RoundTrip(request *http.Request) (*http.Response, error) {
 	r.asked = append(r.asked, request.URL.String())
@@ -35,6 +40,9 @@ func TestProxies(t *testing.T) {
 	}
 	if _, err := fetch(t.Context(), w, server.URL+"/away"); err == nil || len(other.asked) != 1 || other.asked[0] != server.URL+"/away" {
 		t.Errorf("%v, %q", err, other.asked)
+	}
+	if w.CloseIdleConnections(); other.closed != 1 {
+		t.Errorf("the idle connections through proxies were closed %d times", other.closed)
 	}
 }
 

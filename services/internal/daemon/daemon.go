@@ -109,7 +109,7 @@ func (c *Command) Execute(args []string, run func(ctx context.Context, log *slog
 	defer stop()
 	defer ignoreHangup(log)()
 	context.AfterFunc(ctx, stop) // the second signal gets its default effect: the process ends
-	if err := run(ctx, log); err != nil && !errors.Is(err, context.Canceled) {
+	if err := run(ctx, log); err != nil && !(ctx.Err() != nil && errors.Is(err, context.Canceled)) {
 		fmt.Fprintf(c.Stderr, "%s: %v\n", c.Name, err)
 		return 1
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -58,6 +59,30 @@ func TestPartsHaveNoEnvironmentAndSilenceTheirWholes(t *testing.T) {
 		if code != 0 || *address != c.address || *port != c.port {
 			t.Errorf("%v: code %d, address %q, port %q, stderr %q", c.args, code, *address, *port, errs)
 		}
+	}
+}
+
+// A service that gives up says so, also where its error is that of a context; the end that a signal brings is none.
+func TestOnlyASignalEndsAProcessInSilence(t *testing.T) {
+	c, _, _, _, errs := newTestCommand()
+	code := c.Execute(nil, func(context.Context, *slog.Logger) error { return fmt.Errorf("gave up: %w", context.Canceled) })
+	if code != 1 || !strings.Contains(errs.String(), "gave up") {
+		t.Errorf("code %d, stderr %q", code, errs)
+	}
+	c, _, _, _, errs = newTestCommand()
+	code = c.Execute(nil, func(ctx context.Context, _ *slog.Logger) error {
+		process, err := os.FindProcess(os.Getpid())
+		if err == nil {
+			err = process.Signal(syscall.SIGTERM)
+		}
+		if err != nil {
+			return err
+		}
+		<-ctx.Done()
+		return fmt.Errorf("stopped: %w", ctx.Err())
+	})
+	if code != 0 || errs.Len() > 0 {
+		t.Errorf("code %d, stderr %q", code, errs)
 	}
 }
 

@@ -45,3 +45,19 @@ func TestOnlyRegularFilesAreRead(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What was opened is looked at, too: it may have taken the place of what was looked at before.
+func TestAPipeThatWasOpenedIsNotWaitedFor(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "fifo")
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := content(f, path, 4); err == nil || !strings.Contains(err.Error(), path+" is no regular file but a named pipe") {
+		t.Error(err)
+	}
+}

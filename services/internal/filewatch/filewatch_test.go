@@ -61,6 +61,13 @@ func do(t *testing.T, errs ...error) {
 
 func write(path, text string) error { return os.WriteFile(path, []byte(text), 0o644) }
 
+// put makes a file in a single step, which is told of once.
+func put(t *testing.T, path, text string) {
+	t.Helper()
+	made := filepath.Join(t.TempDir(), "made")
+	do(t, write(made, text), os.Rename(made, path))
+}
+
 func TestFilesThatChange(t *testing.T) {
 	folder := t.TempDir()
 	path := filepath.Join(folder, "file")
@@ -111,7 +118,7 @@ func TestOtherFiles(t *testing.T) {
 	w := begin(t, never, before)
 	w.Set(after)
 	await(t, w) // it may have changed before
-	do(t, write(after, "other"))
+	put(t, after, "other")
 	awaitContent(t, w, after, "other")
 	w.Set(after, after+"2") // the same folder: nothing that wasn't told
 	do(t, write(before, "unwatched"))
@@ -142,6 +149,14 @@ func TestSettling(t *testing.T) {
 			var writing sync.WaitGroup
 			stop := make(chan struct{})
 			text := ""
+			var mu sync.Mutex
+			last, pause := time.Now(), time.Duration(0) // the longest that the file was left alone, also where the machine stood still
+			step := func() {
+				mu.Lock()
+				defer mu.Unlock()
+				now := time.Now()
+				last, pause = now, max(pause, now.Sub(last))
+			}
 			writing.Go(func() {
 				tick := time.NewTicker(10 * time.Millisecond)
 				defer tick.Stop()
@@ -151,6 +166,7 @@ func TestSettling(t *testing.T) {
 						return
 					case <-tick.C:
 					}
+					step()
 					text += "x"
 					if err := write(path, text); err != nil {
 						t.Error(err)
@@ -158,9 +174,13 @@ func TestSettling(t *testing.T) {
 				}
 			})
 			await(t, w)
-			if got, err := os.ReadFile(path); test.whole && (err != nil || len(got) != 20) {
-				t.Errorf("the token came after %d of 20 steps: %v", len(got), err)
+			step()
+			got, err := os.ReadFile(path)
+			mu.Lock()
+			if test.whole && (err != nil || len(got) != 20) && pause < test.settle {
+				t.Errorf("the token came after %d of 20 steps, no longer than %v apart: %v", len(got), pause, err)
 			}
+			mu.Unlock()
 			close(stop)
 			writing.Wait()
 		})

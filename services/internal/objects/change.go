@@ -28,12 +28,7 @@ func (e *Encoder) Change(obj runtime.Object, op schemas.Operation, now time.Time
 	return change, nil
 }
 
-// Message is the change that Change makes, encoded.
-func (e *Encoder) Message(obj runtime.Object, op schemas.Operation, now time.Time) (message []byte, err error) {
-	return e.AppendMessage(nil, obj, op, now)
-}
-
-// AppendMessage appends what Message makes. On an error b is returned as it came.
+// AppendMessage appends the change that Change makes, encoded. On an error b is returned as it came.
 func (e *Encoder) AppendMessage(b []byte, obj runtime.Object, op schemas.Operation, now time.Time) ([]byte, error) {
 	change, err := e.envelope(obj, op, now)
 	switch {

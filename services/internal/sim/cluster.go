@@ -36,6 +36,7 @@ type Cluster struct {
 	farm  *kubelet.Farm
 	admin identity.Pair // the administrator's client certificate
 
+	tls     *tls.Config // of the API server; its HTTP servers have copies, which they change
 	http    *http.Server
 	address string // host:port of the API server, as listened on
 
@@ -105,15 +106,20 @@ func (c *Cluster) open() error {
 	if err != nil {
 		return err
 	}
-	c.http = &http.Server{
-		Handler: c.api, ConnContext: fault.ConnContext, ErrorLog: slog.NewLogLogger(c.log.Handler(), slog.LevelDebug),
-		TLSConfig: &tls.Config{
-			Certificates: []tls.Certificate{serving.TLS}, ClientAuth: tls.VerifyClientCertIfGiven, ClientCAs: c.keep.CA.Pool(), MinVersion: tls.VersionTLS12,
-		},
+	c.tls = &tls.Config{
+		Certificates: []tls.Certificate{serving.TLS}, ClientAuth: tls.VerifyClientCertIfGiven, ClientCAs: c.keep.CA.Pool(), MinVersion: tls.VersionTLS12,
 	}
+	c.http = c.newHTTP()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.listenFirst()
+}
+
+// newHTTP makes the API server's HTTP server. One that was closed can't serve again.
+func (c *Cluster) newHTTP() *http.Server {
+	return &http.Server{
+		Handler: c.api, ConnContext: fault.ConnContext, ErrorLog: slog.NewLogLogger(c.log.Handler(), slog.LevelDebug), TLSConfig: c.tls.Clone(),
+	}
 }
 
 // listenFirst opens the API server's port: when it is free to choose, the one of the last run if possible.

@@ -63,6 +63,8 @@ func (c *Cluster) DeletePod(namespace, name string) error {
 // RecreatePod deletes a pod and makes another one of the same name at the same place, with a new UID and containers that
 // start now. It returns the new one.
 func (c *Cluster) RecreatePod(namespace, name string) (*corev1.Pod, error) {
+	c.controlling.Lock() // or the controller of its StatefulSet might make it first
+	defer c.controlling.Unlock()
 	pod, err := c.Pod(namespace, name)
 	if err != nil {
 		return nil, err
@@ -188,9 +190,8 @@ func (c *Cluster) APIDown() error {
 	}
 	listener := c.listener
 	c.listener = nil
-	// A closed HTTP server can't serve again, so the next one is a copy.
 	old := c.http
-	c.http = &http.Server{Handler: old.Handler, ConnContext: old.ConnContext, ErrorLog: old.ErrorLog, TLSConfig: old.TLSConfig.Clone()}
+	c.http = c.newHTTP()
 	err := old.Close()
 	listener.Close() // if Serve hasn't taken it yet; else it is closed already
 	return err

@@ -146,7 +146,8 @@ func TestInformerOfAnOlderServer(t *testing.T) {
 
 // An informer comes through everything that may happen to its watch.
 func TestInformerSurvives(t *testing.T) {
-	c := testenv.Sim(t, sim.Options{})
+	// A port that nobody else is given while the API server is away.
+	c := testenv.Sim(t, sim.Options{Address: testenv.Address(t)})
 	for name, trouble := range map[string]func(t *testing.T){
 		"watches expire": func(t *testing.T) {
 			if n, err := c.ExpireWatches("pods"); n == 0 || err != nil {

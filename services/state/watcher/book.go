@@ -46,7 +46,6 @@ type book struct {
 	next    int // queue[next:] waits to be written
 	paced   pacing
 	bytes   int // of what the log says
-	written int // events since the last snapshot was begun
 
 	stuck chan struct{} // gets a token when the queue can't be written for want of room
 	moved chan struct{} // gets a token when a kind has synced, or the queue is empty
@@ -344,26 +343,4 @@ func (b *book) idle() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.next == len(b.queue)
-}
-
-// tail counts the events since the last snapshot was begun.
-func (b *book) tail() int {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.written
-}
-
-// begin starts the count of tail anew and returns it; undo takes that back.
-func (b *book) begin() int {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	written := b.written
-	b.written = 0
-	return written
-}
-
-func (b *book) undo(written int) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.written += written
 }

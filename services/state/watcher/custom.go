@@ -31,6 +31,13 @@ func (b *book) want(kind objects.Kind) *shelf {
 		s = b.newShelf(kind)
 	}
 	s.kind, s.wanted, s.held, s.synced = kind, true, false, false
+	for _, r := range s.records {
+		if r.seen == nil {
+			// Its deletion waits to be written. If it were while the first list is under way, what that finds to be in the
+			// log, and brings without a state, would not be there any more: the list says what is gone.
+			r.seen = r.logged
+		}
+	}
 	s.pace = b.pace[shelfKey{kind.Group, kind.Resource}.definition()]
 	return s
 }

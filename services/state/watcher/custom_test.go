@@ -183,6 +183,7 @@ func TestCustomResourcesComeAndGo(t *testing.T) {
 				w.holds(foos, 3)
 				w.isTrue(builtIn)
 				w.change(foos, "a", "x")
+				w.isTrue(builtIn) // the feed has its watch, and needs no other
 				// A change of the definition that changes nothing for its objects leaves their feed alone.
 				asked, read := w.requests("/v1/foos"), w.requests("customresourcedefinitions/foos."+stable)
 				labelled := definitionOf(stable, "foos", "v1")
@@ -801,7 +802,7 @@ func TestStandbyTakesOverCustomResources(t *testing.T) {
 	w.define(stable, "foos", "v1", "!v2")
 	w.put(custom(foos, "a", "x"), custom(foos, "a", "y"))
 	elect := func(c *watcher.Config) {
-		c.LeaderElection = watcher.LeaderElection{Enabled: true, LeaseDuration: 2 * time.Second, RenewDeadline: time.Second, RetryPeriod: 50 * time.Millisecond}
+		c.LeaderElection = watcher.LeaderElection{Enabled: true, RetryPeriod: 50 * time.Millisecond}
 	}
 	first := w.start(watching("*."+stable), nodesOnly, elect)
 	first.isReady()

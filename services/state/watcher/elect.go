@@ -25,15 +25,7 @@ func (s *Service) elect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for p := newPauses(); ; {
-		err := s.candidacy(ctx, lock)
-		if final := s.ended(ctx, err); final != nil {
-			return final
-		}
-		if err := p.wait(ctx); err != nil {
-			return err
-		}
-	}
+	return s.again(ctx, func() error { return s.candidacy(ctx, lock) })
 }
 
 // newLease is what the candidates hold.

@@ -118,12 +118,18 @@ func (s *Service) Run(ctx context.Context) error {
 	if s.cfg.LeaderElection.Enabled {
 		return s.elect(ctx)
 	}
+	return s.again(ctx, func() error { return s.term(ctx, ctx, nil) })
+}
+
+// again has one term after the other, with pauses between them in which the service isn't ready, until ctx ends or trying
+// again makes no sense.
+func (s *Service) again(ctx context.Context, term func() error) error {
 	for p := newPauses(); ; {
-		err := s.term(ctx, ctx, nil)
+		err := term()
 		if final := s.ended(ctx, err); final != nil {
 			return final
 		}
-		s.waitFor("the next try, after: " + err.Error())
+		s.waitFor(fmt.Sprintf("the next try, after: %v", err))
 		if err := p.wait(ctx); err != nil {
 			return err
 		}

@@ -22,6 +22,7 @@ type term struct {
 	*Service
 	book      *book
 	appender  *stream.Appender
+	began     uint64 // the log's last sequence then
 	discovery *discovery
 	synced    chan struct{} // closed once everything was listed, written and acknowledged
 }
@@ -59,7 +60,7 @@ func (s *Service) write(ctx, mayWrite context.Context, follower *follower) error
 		return err
 	}
 	defer appender.Close()
-	t := &term{Service: s, book: b, appender: appender, synced: make(chan struct{})}
+	t := &term{Service: s, book: b, appender: appender, began: position.Sequence, synced: make(chan struct{})}
 	s.log.Info("writing to the log", "after", position.Sequence, "kinds", len(s.kinds))
 	s.metrics.leader.Set(1)
 	defer s.metrics.leader.Set(0)
@@ -144,14 +145,27 @@ func (t *term) drain(ctx context.Context) {
 			return
 		case <-t.book.stuck:
 		}
-		events, _ := t.appender.Buffered()
-		if events > 0 && t.appender.Wait(ctx, t.appender.Acked().Sequence+uint64(events/2)+1) != nil {
+		if halfStored(ctx, t.appender) != nil {
 			return
 		}
 		t.book.mu.Lock()
 		t.book.drain()
 		t.book.mu.Unlock()
 	}
+}
+
+// buffer is what is known of events that are not stored yet; *stream.Appender has it.
+type buffer interface {
+	Acked() stream.LogPosition
+	Next() uint64
+	Wait(ctx context.Context, sequence uint64) error
+}
+
+// halfStored waits until half of the events that are not stored yet are. What is stored while it looks makes the wait
+// shorter: it never waits for an event that there may never be.
+func halfStored(ctx context.Context, b buffer) error {
+	acked := b.Acked().Sequence
+	return b.Wait(ctx, acked+(b.Next()-acked)/2)
 }
 
 // pace writes what was held back, when it is due.
@@ -220,58 +234,6 @@ func (t *term) sync(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-t.book.moved:
-		}
-	}
-}
-
-// snapshots writes one as soon as everything is synced, and then whenever enough was written or time has passed.
-func (t *term) snapshots(ctx context.Context) {
-	config := stream.SnapshotConfig{
-		Conn: t.cfg.Conn, Cluster: t.cfg.Streams.Cluster, Appender: t.appender, Log: t.log, Registry: t.cfg.Registry,
-	}
-	writer := stream.NewSnapshotWriter(config)
-	tick := time.NewTicker(min(time.Second, t.cfg.SnapshotInterval))
-	defer tick.Stop()
-	last, synced := time.Now(), t.synced
-	for p := newPauses(); ; {
-		due := false
-		select {
-		case <-ctx.Done():
-			return
-		case <-synced:
-			synced, due = nil, true
-		case <-tick.C:
-			if synced != nil && time.Since(last) < t.cfg.SnapshotInterval {
-				continue // a log's first snapshot says that all is there; only a pass that takes too long isn't waited for
-			}
-			written := t.book.tail()
-			due = written >= t.cfg.SnapshotEvents || written > 0 && time.Since(last) >= t.cfg.SnapshotInterval
-		}
-		for due && ctx.Err() == nil {
-			written := t.book.begin()
-			_, err := writer.Write(ctx, t.appender.Acked().Sequence, t.book.snapshot())
-			if err == nil {
-				t.metrics.snapshots.WithLabelValues("ok").Inc()
-				last = time.Now()
-				break
-			}
-			t.book.undo(written)
-			if ctx.Err() != nil || t.appender.Err() != nil {
-				return
-			}
-			t.metrics.snapshots.WithLabelValues("failed").Inc()
-			t.log.Warn("consumers have an older snapshot to start from, trying again", "error", err)
-			if p.wait(ctx) != nil {
-				return
-			}
-			if errors.Is(err, stream.ErrFenced) {
-				// Whoever replaced the snapshot may be gone by now: a leader that was paused, a hand. If it really
-				// writes, the log's own fence ends the term.
-				writer = stream.NewSnapshotWriter(config)
-			}
-			if err := stream.EnsureLog(ctx, t.cfg.Conn, t.cfg.Streams); err != nil && ctx.Err() == nil {
-				t.log.Warn("the stream of the snapshots can't be created", "error", err)
-			}
 		}
 	}
 }

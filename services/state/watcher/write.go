@@ -86,7 +86,6 @@ func (b *book) write(r *record) error {
 }
 
 func (b *book) count(r *record, operation string) {
-	b.written++
 	b.metrics.events.WithLabelValues(r.shelf.name, operation).Inc()
 }
 

@@ -36,7 +36,7 @@ func Example() {
 	// # HELP headwater_last_event_timestamp_seconds When the newest event of the kind was observed at the API server, in Unix seconds. A kind that does not change has none.
 	// # TYPE headwater_last_event_timestamp_seconds gauge
 	// headwater_last_event_timestamp_seconds{resource="pods"} 1.7672256e+09
-	// # HELP headwater_last_heard_timestamp_seconds When the server of the stream was last heard of, in Unix seconds; it speaks every second.
+	// # HELP headwater_last_heard_timestamp_seconds When the server of the stream was last heard of, in Unix seconds; it speaks at least twice a second.
 	// # TYPE headwater_last_heard_timestamp_seconds gauge
 	// # HELP headwater_objects Objects of the kind in this exporter's view.
 	// # TYPE headwater_objects gauge

@@ -55,7 +55,7 @@ func NewTracker() *Tracker {
 	for i, f := range [families]struct{ name, help string }{
 		lag:       {"headwater_lag", "Messages of the stream that this exporter has not read yet, as far as it knows."},
 		lastEvent: {"headwater_last_event_timestamp_seconds", "When the newest event of the kind was observed at the API server, in Unix seconds. A kind that does not change has none."},
-		lastHeard: {"headwater_last_heard_timestamp_seconds", "When the server of the stream was last heard of, in Unix seconds; it speaks every second."},
+		lastHeard: {"headwater_last_heard_timestamp_seconds", "When the server of the stream was last heard of, in Unix seconds; it speaks at least twice a second."},
 		objects:   {"headwater_objects", "Objects of the kind in this exporter's view."},
 		position:  {"headwater_position", "Sequence of the last message of the stream that this exporter has read. At the same position of objects, exporters show the same of them."},
 		available: {"headwater_resource_available", "Whether the API server gives the kind to Headwater: 1, or 0 with the reason why not."},

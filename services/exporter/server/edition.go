@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/headwater-metrics/headwater/services/exporter/events"
-	"github.com/headwater-metrics/headwater/services/exporter/exposition"
 	"github.com/headwater-metrics/headwater/services/internal/stream"
 )
 
@@ -193,15 +192,6 @@ func (e *edition) letGo() {
 		e.held.gate.Unlock()
 		e.held = nil
 	}
-}
-
-// snapshot is what the view holds now. The edition is, or was, in service.
-func (e *edition) snapshot() *exposition.Snapshot {
-	view := e.view.Load()
-	if view.leaving != nil {
-		view.leaving.Expire(time.Now())
-	}
-	return view.store.Snapshot()
 }
 
 // resources are the names that ?resources= knows.

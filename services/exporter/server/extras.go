@@ -81,15 +81,14 @@ func (s *editions) feed(with *settings) *events.Feed {
 	})
 }
 
-// more are the groups of a scrape behind those of the view's snapshot, which was taken before.
-func (e *edition) more(wanted func(string) bool, usage *stream.Position) []exposition.Group {
+// more are the groups of a scrape behind those of the snapshot of a view, which was taken before.
+func (e *edition) more(view *objects, wanted func(string) bool, usage *stream.Position) []exposition.Group {
 	var groups []exposition.Group
 	add := func(g exposition.Group, ok bool) {
 		if ok && wanted(g.Name) {
 			groups = append(groups, g)
 		}
 	}
-	view := e.view.Load()
 	if view.leaving != nil {
 		add(view.leaving.Group())
 	}

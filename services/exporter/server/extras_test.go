@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"errors"
 	"strings"
 	"testing"
@@ -11,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/headwater-metrics/headwater/schemas"
+	"github.com/headwater-metrics/headwater/services/exporter/exposition"
 	"github.com/headwater-metrics/headwater/services/internal/stream"
 	"github.com/headwater-metrics/headwater/services/internal/testenv"
 )
@@ -140,6 +142,42 @@ func TestFreshness(t *testing.T) {
 	w.metric("headwater_exporter_odd_events_total", `reason="availability"`, 1)
 	w.eventually(`headwater_resource_available{resource="nodes",reason="forbidden"} 0`)
 	w.scrape()
+}
+
+// A scrape is of one view, also where another one comes into service while it is answered, because the log was begun anew.
+func TestAScrapeIsOfOneView(t *testing.T) {
+	w := newWorld(t)
+	w.put(ran("web-0", "1", 0), ran("web-1", "2", 0))
+	w.start(func(o *Options) {
+		o.Usage, o.Extras = false, Extras{Freshness: true, DeletedLinger: time.Minute}
+	})
+	w.ready()
+	w.drop(ran("web-1", "2", 0))
+	current, err := w.service.current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := current.view.Load()
+	testenv.Eventually(t, patience, func() error {
+		if before.leaving.Len() == 0 {
+			return errors.New("the deletion was not read")
+		}
+		return nil
+	})
+	defer current.view.Store(before)
+	groups := w.service.groups(current, exposition.Text, func(string) bool { // asked of the groups of the snapshot first
+		current.view.Store(newObjects(current.catalog, w.service.metrics, nil, nil))
+		return true
+	})
+	var text bytes.Buffer
+	if err := exposition.NewAnswer(exposition.Text, groups).Write(&text); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`kube_pod_info{namespace="shop",pod="web-1"`, `headwater_deleted_object_timestamp_seconds{resource="pods",namespace="shop",name="web-1"`, `headwater_objects{resource="pods"} 2`} {
+		if !strings.Contains(text.String(), want) {
+			t.Errorf("there is no %s", want)
+		}
+	}
 }
 
 // The flags are checked.

@@ -80,7 +80,8 @@ func formatName(f exposition.Format) string {
 // groups are what a scrape gets: the objects' series as of now, and the usage of the nodes that are alive.
 func (s *Service) groups(current *edition, format exposition.Format, wanted func(string) bool) []exposition.Group {
 	var groups []exposition.Group
-	snapshot := current.snapshot()
+	view := current.view.Load() // one for the whole answer: another may come into service meanwhile
+	snapshot := view.snapshot()
 	if err := snapshot.Err(); err != nil {
 		s.log.Error("the series that are held are damaged: restart the exporter", "error", err)
 	}
@@ -94,7 +95,7 @@ func (s *Service) groups(current *edition, format exposition.Format, wanted func
 		p := s.usageReplay.Position()
 		usage = &p
 	}
-	groups = append(groups, current.more(wanted, usage)...)
+	groups = append(groups, current.more(view, wanted, usage)...)
 	if u := s.usage.Load(); u != nil && current.usage != nil && wanted("usage") {
 		groups = append(groups, u.store.Groups(format, time.Now().Add(-current.options.MaxSampleAge), current.usage)...)
 	}

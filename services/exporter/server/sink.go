@@ -166,6 +166,14 @@ func newObjects(c *catalog, m *metrics, tracker *freshness.Tracker, fold *events
 	return o
 }
 
+// snapshot is what the view holds now.
+func (o *objects) snapshot() *exposition.Snapshot {
+	if o.leaving != nil {
+		o.leaving.Expire(time.Now())
+	}
+	return o.store.Snapshot()
+}
+
 // Apply implements stream.Sink. It may be called concurrently for different objects while a snapshot is read.
 func (o *objects) Apply(e stream.Event) error {
 	if e.Snapshot {

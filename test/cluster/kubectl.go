@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -35,7 +36,7 @@ func command(ctx context.Context, path string, input io.Reader, args ...string) 
 	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Stdin = input
 	cmd.SysProcAttr = bound()
-	cmd.WaitDelay = time.Second
+	cmd.WaitDelay = time.Minute // nobody else holds what it prints on; a machine that stands still may read its end late
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := spawn(cmd)
@@ -48,10 +49,20 @@ func command(ctx context.Context, path string, input io.Reader, args ...string) 
 	return stdout.String(), nil
 }
 
-// Apply creates or updates the objects of a manifest, which may hold several YAML documents, with kubectl.
+// Apply creates or updates the objects of a manifest, which may hold several YAML documents, with kubectl. The API server
+// refuses a pod in a new namespace until a controller has made the namespace's service account, and it waits for that for a
+// second or two only; so what was refused for that is applied again.
 func (c *Cluster) Apply(ctx context.Context, manifest string) error {
-	_, err := c.KubectlInput(ctx, strings.NewReader(manifest), "apply", "-f", "-")
-	return err
+	var refused error
+	err := Eventually(ctx, readyTimeout, func() error {
+		_, err := c.KubectlInput(ctx, strings.NewReader(manifest), "apply", "-f", "-")
+		if err != nil && strings.Contains(err.Error(), "error looking up service account") {
+			return err
+		}
+		refused = err
+		return nil
+	})
+	return errors.Join(err, refused)
 }
 
 // RegisterAPIService makes the API server hand requests for an aggregated API, such as v1beta1.metrics.k8s.io, to the

@@ -72,8 +72,8 @@ func (a audit) since(t *testing.T, place int64, wanted func(request) bool) []req
 	if err != nil {
 		t.Fatal(err)
 	}
-	text = text[place:]
-	text = text[:bytes.LastIndexByte(text, '\n')+1] // the last line may be half written
+	text = text[bytes.LastIndexByte(text[:place], '\n')+1:] // a line may have been half written then
+	text = text[:bytes.LastIndexByte(text, '\n')+1]         // and the last one may be now
 	var all []request
 	for line := range bytes.Lines(text) {
 		var r request

@@ -159,9 +159,8 @@ func TestAnyOrder(t *testing.T) {
 	o.isTrue(30 * time.Second)
 
 	// The API server goes away while all run, and state and the Metrics API are started without it.
-	w.settled(t)
+	before := w.standing(t, o.metricsURL)
 	o.isTrue(time.Minute)
-	before := seriesOf(fetch(t, o.metricsURL))
 	w.APIServer.Kill()
 	back := sync.OnceFunc(func() {
 		if err := w.APIServer.Start(t.Context()); err != nil {

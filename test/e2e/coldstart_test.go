@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"path/filepath"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/headwater-metrics/headwater/test/cluster"
+	"github.com/headwater-metrics/headwater/test/internal/stall"
 )
 
 // steady gives the world some pods, and waits until their usage is answered correctly.
@@ -62,9 +64,8 @@ func TestMetricsAPIHasNoColdStart(t *testing.T) {
 func TestExporterHasNoColdStart(t *testing.T) {
 	w := shared
 	w.steady(t, "cold-exporter")
-	w.settled(t)
+	before := w.standing(t, w.metrics)
 	w.silence(t)
-	before := seriesOf(fetch(t, w.metrics))
 	w.exporter.Kill()
 	begin := time.Now()
 	if err := w.exporter.Start(t.Context()); err != nil {
@@ -97,6 +98,28 @@ func seriesOf(body string) map[string]bool {
 		}
 	}
 	return all
+}
+
+// standing waits until nothing is left of what earlier tests made, at the API server and then in an exporter's answer too,
+// which hears of each kind at its own time; it returns the series of that answer without their values.
+func (w *world) standing(t *testing.T, url string) (series map[string]bool) {
+	t.Helper()
+	w.settled(t)
+	var since time.Time
+	eventually(t, time.Minute, func() error {
+		body, err := get(url)
+		if err != nil {
+			return err
+		}
+		if now := seriesOf(body); !maps.Equal(now, series) {
+			series, since = now, time.Now()
+		}
+		if stood := time.Since(since) - stall.Since(since); stood < resolution/2 {
+			return fmt.Errorf("the series stand still for %v only", stood)
+		}
+		return nil
+	})
+	return series
 }
 
 // TestIngestHasNoColdStart: killed and started, its first scrapes already yield rates, so no answer ever lacks a pod.
@@ -134,8 +157,7 @@ func TestIngestHasNoColdStart(t *testing.T) {
 func TestNATSHasNoColdStart(t *testing.T) {
 	w := shared
 	w.steady(t, "cold-nats")
-	w.settled(t)
-	before := seriesOf(fetch(t, w.metrics))
+	before := w.standing(t, w.metrics)
 	w.nats.Kill()
 	killed := time.Now()
 

@@ -108,7 +108,7 @@ spec:
 func (w *world) define(t *testing.T, definition, name string) {
 	t.Helper()
 	w.apply(t, definition)
-	if _, err := w.Kubectl(t.Context(), "wait", "--for=condition=established", "--timeout=30s", "crd/"+name); err != nil {
+	if _, err := w.Kubectl(t.Context(), "wait", "--for=condition=established", "--timeout=3m", "crd/"+name); err != nil {
 		t.Fatal(err)
 	}
 }

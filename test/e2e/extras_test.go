@@ -64,9 +64,7 @@ func TestWhatHappensBetweenTwoScrapes(t *testing.T) {
 		return fmt.Sprintf(`headwater_pod_container_terminations_total{namespace="between",reason=%q}`, reason)
 	}
 	for _, reason := range []string{"OOMKilled", "Error", "Unknown"} {
-		if err := has(r.metrics, deaths(reason), "0"); err != nil {
-			t.Fatalf("before: %v", err)
-		}
+		eventually(t, 10*time.Second, func() error { return has(r.metrics, deaths(reason), "0") })
 	}
 	if err := w.Kubelets.Restart(t.Context(), "between", pod.Name, "main"); err != nil {
 		t.Fatal(err)

@@ -127,6 +127,7 @@ func TestPrometheusScrapesWithGzip(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(prometheus.Kill)
 	plainBefore, packedBefore := w.scrapes(t, "identity"), w.scrapes(t, "gzip")
 	eventually(t, 30*time.Second, func() error { return prometheus.AllUp(t.Context()) })
 	eventually(t, time.Minute, func() error {

@@ -298,7 +298,7 @@ func fixedShares(t *testing.T, u *usageWorld) {
 
 	// Nobody takes the other shard over, and this one's nodes go on.
 	one.Kill()
-	killed := time.Now()
+	killed := time.Now().Add(resolution / 4) // what it had sent off is over
 	until(t, killed.Add(takeover))
 	for _, v := range u.visits.between("fixed", killed, time.Now()) {
 		if v.user != zero.user || !slices.Contains(shares[zero.user], v.node) {

@@ -86,6 +86,9 @@ func killedWhileItIsServed(t *testing.T, u *usageWorld) {
 	watcher := o.watchPods(port, agents)
 	for _, p := range []*cluster.Process{ingest.Process, api, o.nats, o.state} {
 		until(t, time.Now().Add(resolution))
+		for _, reader := range readers {
+			reader.holdUp(p == o.nats)
+		}
 		p.Kill()
 		killed := time.Now()
 		until(t, killed.Add(resolution/4))

@@ -20,6 +20,7 @@ type onlookerOfPods struct {
 	wrong    []string
 	oldest   time.Duration
 	timed    time.Time            // since when oldest is measured
+	held     bool                 // what was sent off may be held up, and several samples come at once then
 	asked    time.Time            // when the latest answer was asked for
 	previous map[string]time.Time // the latest timestamp of each pod
 	trail    map[string][]string  // what was answered of it, as often as that changed
@@ -86,7 +87,7 @@ func (o *onlookerOfPods) once(ctx context.Context, namespace string, ask func(co
 		case p.Timestamp.Before(before):
 			o.wrong = append(o.wrong, fmt.Sprintf("%s: its time went back: %s", name, strings.Join(o.trail[name], "; ")))
 		// Timestamps are cut to seconds, and a short window follows a sample that was the latest for too short a time to be seen.
-		case p.Timestamp.After(before) && hole > 1200*time.Millisecond && window > unseen+resolution/4:
+		case p.Timestamp.After(before) && hole > 1200*time.Millisecond && window > unseen+resolution/4 && !o.held:
 			o.wrong = append(o.wrong, fmt.Sprintf("%s: no window covers %v: %s", name, hole, strings.Join(o.trail[name], "; ")))
 		}
 		if !o.timed.IsZero() {
@@ -100,6 +101,13 @@ func decodeAnswer(body []byte, err error) ([]podMetrics, error) {
 		return nil, err
 	}
 	return decodePods(body)
+}
+
+// holdUp says that samples may be held up from now on, as they are while NATS is away, or that they aren't any more.
+func (o *onlookerOfPods) holdUp(held bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.held = held
 }
 
 // sinceNow begins to measure anew how old what is answered gets.

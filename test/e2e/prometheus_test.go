@@ -27,6 +27,7 @@ func TestPrometheus(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(prometheus.Kill)
 	eventually(t, 30*time.Second, func() error { return prometheus.AllUp(t.Context()) })
 
 	// Every pod of the Deployment by its node, with the CPU that its containers use: one row a container.

@@ -235,13 +235,36 @@ type onlooker struct {
 	failed  []string   // what was no answer
 }
 
-// onlook begins to scrape, until the test or the onlooker ends.
+// onlook begins to scrape, until the test or the onlooker ends. It returns when the first answer is there, so that what a
+// test does next comes after it.
 func onlook(t *testing.T, url string, v view) *onlooker {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	o := &onlooker{url: url, view: v, cancel: cancel, ended: make(chan struct{})}
 	go o.run(ctx)
 	t.Cleanup(func() { cancel(); <-o.ended })
+	eventually(t, 10*time.Second, func() error {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		if o.answers+len(o.failed) == 0 {
+			return errNothing
+		}
+		return nil
+	})
 	return o
+}
+
+// sees waits until the latest answer is this one, so that what a test does next comes after it.
+func (o *onlooker) sees(t *testing.T, view []string) {
+	t.Helper()
+	eventually(t, 10*time.Second, func() error {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		if len(o.seen) == 0 {
+			return errNothing
+		}
+		return differ(view, o.seen[len(o.seen)-1])
+	})
 }
 
 func (o *onlooker) run(ctx context.Context) {
@@ -285,9 +308,11 @@ func (o *onlooker) scrape(client *http.Client) (string, error) {
 	return string(body), err
 }
 
-// saw ends the looking, and wants these views to have been answered, in this order, and nothing else.
+// saw ends the looking when the last of these views is there, and wants all of them to have been answered, in this order, and
+// nothing else.
 func (o *onlooker) saw(t *testing.T, what string, want ...[]string) {
 	t.Helper()
+	o.sees(t, want[len(want)-1])
 	o.cancel()
 	<-o.ended
 	if len(o.failed) > 0 {

@@ -93,6 +93,9 @@ func TestAutoSharding(t *testing.T) {
 	}
 	shards(a, 0, 3)
 	shards(c, 2, 3)
+	lookA.sees(t, three[0])
+	lookB.sees(t, three[1])
+	lookC.sees(t, three[2])
 
 	if _, err := w.Kubectl(t.Context(), "scale", "deployment", "-n", "churn", "web", "--replicas=3"); err != nil {
 		t.Fatal(err)

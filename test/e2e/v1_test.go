@@ -124,7 +124,10 @@ func (v *twoVersions) same(t *testing.T, args ...string) (out string) {
 func (v *twoVersions) asks(t *testing.T, kubectl, version string, args ...string) {
 	t.Helper()
 	place := v.audit.now(t)
-	v.must(t, kubectl, args...)
+	eventually(t, 10*time.Second, func() error { // discovery may have a version a moment before its backend is asked
+		_, err := v.run(t.Context(), kubectl, args...)
+		return err
+	})
 	var asked []request
 	eventually(t, 10*time.Second, func() error { // an answer may be here before its record is
 		asked = v.audit.since(t, place, func(r request) bool {

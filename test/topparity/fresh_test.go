@@ -77,7 +77,7 @@ func (w *world) fresh(t *testing.T) {
 			return
 		}
 		measured := map[int]string{1: "aged-12000", 2: "aged-3000"}[round] // is of that age in this round
-		if err := cluster.Eventually(ctx, patience, func() error {
+		if err := soon(ctx, func() error {
 			got, err := ask(ctx, our, their)
 			if err != nil {
 				return err

@@ -28,7 +28,7 @@ type gate struct {
 	given   map[string]map[string]int // client -> node -> the last round it got
 	last    map[string]time.Time      // when each client came last
 	extra   []string                  // requests that a script doesn't foresee
-	parting map[string]bool           // nodes that somebody may stop waiting for, because the Node goes
+	parting map[string]bool           // nodes that theirs may stop waiting for, because the Node goes
 	their   string                    // the client that comes to all nodes at once
 }
 
@@ -81,7 +81,8 @@ func (g *gate) take(client, node string, r *http.Request) cluster.Fault {
 		}
 		g.mu.Lock()
 		if r.Context().Err() != nil {
-			if !g.parting[node] {
+			// Ours loses nothing by a scrape that fails, and asks again. Theirs would begin anew.
+			if client == g.their && !g.parting[node] {
 				g.extra = append(g.extra, fmt.Sprintf("%s gave up waiting for round %d at %s", client, g.round+1, node))
 			}
 			return nil
@@ -91,7 +92,7 @@ func (g *gate) take(client, node string, r *http.Request) cluster.Fault {
 	return g.answers[node]
 }
 
-// parts says that a Node is about to be deleted: who waits for its next reading may give up.
+// parts says that a Node is about to be deleted: theirs may give up waiting for its next reading.
 func (g *gate) parts(node string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -147,7 +147,7 @@ func (w *world) requests(t *testing.T) {
 	all := questions(w.Kubelets.Nodes())
 	wrong := 0
 	for _, q := range all {
-		if err := cluster.Eventually(t.Context(), patience, func() error { return w.same(t.Context(), q, clients[q.as]) }); err != nil {
+		if err := soon(t.Context(), func() error { return w.same(t.Context(), q, clients[q.as]) }); err != nil {
 			t.Errorf("%s %s (accept %q) as %q: %v", or(q.method, "GET"), q.path, q.accept, or(q.as, "administrator"), err)
 			if wrong++; wrong == 25 {
 				t.Fatal("that's enough")
@@ -376,7 +376,7 @@ func (w *world) unready(t *testing.T) {
 	if err := w.differences.use("ready"); err != nil {
 		t.Error(err)
 	}
-	if err := cluster.Eventually(t.Context(), patience, func() error {
+	if err := soon(t.Context(), func() error {
 		want, err := (request{path: "/readyz"}).put(t.Context(), w.our.client, w.their.url)
 		if err != nil {
 			return err
@@ -434,7 +434,7 @@ func (w *world) health(t *testing.T) {
 		"/readyz?verbose&exclude=nonsense", "/livez?verbose&exclude=metric-collection-timely", "/healthz/ping", "/healthz/log", "/healthz/metadata-informer-sync", "/healthz/poststarthook/max-in-flight-filter",
 		"/healthz/poststarthook/storage-object-count-tracker-hook", "/livez/ping", "/livez/metric-collection-timely", "/livez/metadata-informer-sync", "/readyz/metric-storage-ready", "/readyz/metric-informer-sync",
 		"/readyz/metadata-informer-sync", "/readyz/shutdown", "/readyz/unknown", "/healthz/metric-storage-ready", "/readyz/metric-collection-timely", "/livez/shutdown"} {
-		if err := cluster.Eventually(t.Context(), patience, func() error { return w.same(t.Context(), request{path: path}, w.our.client) }); err != nil {
+		if err := soon(t.Context(), func() error { return w.same(t.Context(), request{path: path}, w.our.client) }); err != nil {
 			t.Errorf("%s: %v", path, err)
 		}
 	}

@@ -34,7 +34,7 @@ var nodeScripts = [nodes]struct{ answers, own, differs, itself, away string }{
 	lacking:  {answers: "4-6 not-ready, 7 scrape-error", own: "4 zero-cpu, 6 no-memory, 8 twice, 9 late-memory"},
 	failing:  {answers: "3 500, 5 syntax, 7 html", differs: "3 kept, 4 resumed, 5 kept, 6 resumed, 7 kept, 8 resumed"},
 	hanging:  {answers: "4 empty, 6 hang, 8 403", differs: "4 kept, 5 resumed, 6 kept, 7 resumed, 8 kept, 9 resumed"},
-	// A sample is served for 35 s here, three and a half rounds.
+	// A sample is served for maxAge, a little more than four rounds.
 	dead:     {answers: "4-7 500", differs: "4-5 kept, 6 kept?, 8 resumed"},
 	homeless: {away: "4-5 no address", differs: "4-5 kept, 6 resumed"},
 	// Its pods have no kubelet, and nobody deletes them: their samples last as long as any.

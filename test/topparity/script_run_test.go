@@ -91,7 +91,7 @@ func (w *world) play(t *testing.T, round int) {
 	stored := time.Now()
 	var got answers
 	var wrong []string
-	err := cluster.Eventually(t.Context(), patience, func() (err error) {
+	err := soon(t.Context(), func() (err error) {
 		if err := w.current(t.Context(), w.our, round); err != nil {
 			return fmt.Errorf("ours: %w", err)
 		}
@@ -264,7 +264,7 @@ func absent(keys ...string) func(answers) error {
 // some differences.
 func (w *world) meanwhile(t *testing.T, what string, differs map[string]string, condition func(answers) error) {
 	t.Helper()
-	if err := cluster.Eventually(t.Context(), patience, func() error {
+	if err := soon(t.Context(), func() error {
 		got, err := ask(t.Context(), w.our, w.their)
 		if err != nil {
 			return err

@@ -17,6 +17,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/headwater-metrics/headwater/test/cluster"
+	"github.com/headwater-metrics/headwater/test/internal/stall"
 	"github.com/headwater-metrics/headwater/test/pins"
 )
 
@@ -29,8 +30,10 @@ var (
 const (
 	// resolution is that of both: the shortest that metrics-server takes.
 	resolution = 10 * time.Second
-	// maxAge is how long ours serves a sample after its scrape; it ends in the middle of a round, so that scripts can tell.
-	maxAge = 35 * time.Second
+	// maxAge is how long ours serves a sample after its scrape. Where a script says that a sample is kept, that is no more than
+	// 39 s ago: three rounds, of which a kubelet that hangs makes one last for up to 19 s. Where it says that it is gone, that
+	// is at least 40 s ago, less what a slow machine came late by, and patience waits for the rest.
+	maxAge = 42 * time.Second
 	// patience is how long ours has to come to agree; while it lasts the next scrapes are held back.
 	patience = 6 * time.Second
 )
@@ -261,6 +264,17 @@ func (w *world) create(t *testing.T, p *pod, generation string) {
 		return err
 	}); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// soon waits until a condition holds, for patience and for as long as the machine kept this process waiting.
+func soon(ctx context.Context, condition func() error) error {
+	begin := time.Now()
+	for {
+		err := cluster.Eventually(ctx, patience, condition)
+		if err == nil || time.Since(begin)-stall.Since(begin) >= patience || ctx.Err() != nil {
+			return err
+		}
 	}
 }
 

@@ -213,12 +213,24 @@ func (c *Changes[S]) move(it *Item[S], state S, labels *Labels) {
 	it.gap = uint32(min(it.index-before, math.MaxUint32))
 }
 
+// Where all items have moved on, a sweep would leave nothing behind that tells when the order was where. So it leaves a step of
+// every ten seconds, for longer than anybody goes on from.
+const signEvery, signFor = 10 * time.Second, 10 * time.Minute
+
 // step appends an item to the order. That is swept when it is half as long again as it may be after a sweep: an item that is
 // gone may have two steps that count.
 func (c *Changes[S]) step(it *Item[S]) uint64 {
 	if rest := max(len(c.items), min(c.swept, 2*len(c.items))); len(c.order) > 1024+rest*3/2 {
+		var kept time.Time
 		c.order = slices.DeleteFunc(c.order, func(r step[S]) bool {
-			return r.item.index != r.index && (r.item.touched != r.index || r.item.live)
+			if r.item.index == r.index || r.item.touched == r.index && !r.item.live {
+				return false
+			}
+			if t := r.at.time; t.Sub(kept) < signEvery || t.Before(c.at.time.Add(-signFor)) {
+				return true
+			}
+			kept = r.at.time
+			return false
 		})
 		c.swept = len(c.order)
 	}

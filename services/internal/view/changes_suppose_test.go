@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestChangesTouch(t *testing.T) {
@@ -215,5 +216,33 @@ func TestChangesWhen(t *testing.T) {
 		if got := c.When(uint64(index)); got != clock(want) {
 			t.Errorf("%d: %v, want %v", index, got.Unix(), want)
 		}
+	}
+}
+
+// TestChangesWhenAllHaveMovedOn: for minutes it is known when the order was where, though nothing is left there: each item has
+// changed since, again and again. A sweep leaves few steps for that.
+func TestChangesWhenAllHaveMovedOn(t *testing.T) {
+	const items, every, end = 100, 15, 3600
+	c := NewChanges[int](placed(1, 1), clock(0))
+	for i := range items {
+		c.Load(k(fmt.Sprint(i)), 1, red)
+	}
+	places := map[int]Place{}
+	for second := 0; second <= end; second += every {
+		for i := range items {
+			c.Begin(c.at.place, placed(c.at.place.Usage+1, 1), clock(second))
+			c.Put(k(fmt.Sprint(i)), second, red, clock(second))
+		}
+		c.Trim(clock(second), 5*time.Minute, 1000)
+		places[second] = c.at.place
+	}
+	for second := end - 540; second <= end; second += every {
+		index, ok := c.Seek(places[second])
+		if when := c.When(index); !ok || when.After(clock(second)) || when.Before(clock(second-every)) {
+			t.Errorf("of %v s: %v, %v", second, when, ok)
+		}
+	}
+	if most := 1024 + 3*items + 60; len(c.order) > most {
+		t.Errorf("%d steps, want %d at most", len(c.order), most)
 	}
 }

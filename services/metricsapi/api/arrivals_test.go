@@ -242,3 +242,31 @@ func TestALullOverNATS(t *testing.T) {
 		})
 	}
 }
+
+// TestALullOfHours: what was healthy before a lull is waited for, however long it was; a node that was deleted meanwhile is not.
+func TestALullOfHours(t *testing.T) {
+	const back = 3 * 3600
+	a := newArriving(t)
+	a.whole()
+	for i, node := range []string{"node-c", "node-b", "node-a"} {
+		at := float64(-10 + 5*i)
+		a.set(at)
+		a.stored(uint64(i+1), node, at, at, false)
+	}
+	sweep := func(seconds float64) { a.service.forget(moment(seconds).Add(-forget).UnixNano()) }
+	for at := 60.0; at < back; at += 600 {
+		a.ready("nobody writes", at, "")
+		sweep(at)
+	}
+	a.remove(newNode("node-c", nil))
+	a.set(back)
+	a.stored(4, "node-a", back, back, false)
+	a.ready("node-b is still lacking", back+1, "nothing was heard of the usage stream for 3h0m0s")
+	a.set(back + 2)
+	a.stored(5, "node-b", back+2, back+2, false)
+	a.ready("all have come", back+2, "")
+	sweep(back + 2)
+	if n := len(a.service.arrivals.samples); n != 2 {
+		t.Errorf("%d nodes are remembered", n)
+	}
+}

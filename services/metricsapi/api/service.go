@@ -269,14 +269,12 @@ func (s *Service) sweep(ctx context.Context) error {
 	}
 }
 
-// forget drops what is older than the time given, Unix nanoseconds, and what is told of nodes that don't exist.
+// forget drops what is older than the time given, Unix nanoseconds, and what is told of nodes that don't exist. While nobody
+// scrapes, no usage is dropped: the last samples say which nodes answers wait for when somebody does again.
 func (s *Service) forget(before int64) {
-	s.arrivals.forget(time.Unix(0, before))
-	if usage := s.usage.Load(); usage != nil {
-		if n := s.watches.forget(usage, before); n > 0 {
-			s.metrics.forgotten.Add(float64(n))
-			s.cfg.Log.Info("forgot the usage of nodes that are gone", "nodes", n)
-		}
+	// In this order: it is noted that nobody has written for long before the first sample afterwards is seen.
+	if s.storageReady() == nil && s.usageReady() == nil {
+		s.forgetUsage(before)
 	}
 	if catalog := s.catalogs.Load(); catalog != nil {
 		exists := func(node string) bool {
@@ -285,6 +283,16 @@ func (s *Service) forget(before int64) {
 		}
 		s.metrics.kubelets.forget(exists)
 		s.reports.expire(before, exists)
+	}
+}
+
+func (s *Service) forgetUsage(before int64) {
+	s.arrivals.forget(time.Unix(0, before))
+	if usage := s.usage.Load(); usage != nil {
+		if n := s.watches.forget(usage, before); n > 0 {
+			s.metrics.forgotten.Add(float64(n))
+			s.cfg.Log.Info("forgot the usage of nodes that are gone", "nodes", n)
+		}
 	}
 }
 

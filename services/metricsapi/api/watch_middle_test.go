@@ -259,7 +259,7 @@ func TestWatchOfWhatIsForgotten(t *testing.T) {
 		c, streamed := &modelClient{t: t, from: pods}, &modelClient{t: t, from: pods}
 		c.connect(w.a, false)
 		time.Sleep(forget + time.Second)
-		w.a.service.forget(time.Now().Add(-forget).UnixNano())
+		w.a.service.forgetUsage(time.Now().Add(-forget).UnixNano())
 		streamed.connect(w.a, true)
 		quiet()
 		for _, c := range []*modelClient{c, streamed} {
@@ -301,5 +301,43 @@ func TestWatchOfWhatLapsedElsewhere(t *testing.T) {
 			t.Errorf("has %v, %+v", c.has, c.failure)
 		}
 		c.disconnect()
+	})
+}
+
+// TestWatchGoesOnFromTheMiddleWhenAllHasMovedOn: a replica that has been there for long lets somebody go on from the middle, though
+// nothing is left of where he was: each answer has changed since, so often that the order was swept.
+func TestWatchGoesOnFromTheMiddleWhenAllHasMovedOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newPartWorld(t, nil)
+		w.measure("web-0", "web-1")
+		for _, r := range []*replica{w.a, w.b} {
+			r.catchUp()
+			r.whole()
+		}
+		time.Sleep(window)
+		w.measure("web-0", "web-1")
+		w.a.catchUp()
+		w.b.catchUp()
+		c := &modelClient{t: t, from: func(r *replica) storage { return r.pods }, patience: 1}
+		c.connect(w.a, false)
+		for range 1200 {
+			time.Sleep(100 * time.Millisecond)
+			w.measure("web-0", "web-1")
+			w.a.catchUp()
+			w.b.catchUp()
+		}
+		quiet()
+		c.disconnect()
+		c.patience = 0
+		c.connect(w.b, false)
+		defer c.disconnect()
+		quiet()
+		if c.lost() || len(c.has) != 2 {
+			t.Errorf("%+v, has %v", c.failure, c.has)
+		}
+		w.measure("web-0")
+		w.b.catchUp()
+		quiet()
+		w.sameAsList(c)
 	})
 }

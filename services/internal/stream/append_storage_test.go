@@ -133,6 +133,7 @@ func TestStorageFull(t *testing.T) {
 // by itself, with nothing lost.
 func TestDiskFull(t *testing.T) {
 	server := newProcess(t)
+	server.dir = filepath.Join(server.dir, "corrupt") // a name that says nothing of what is in it
 	server.limit = 1 << 20
 	server.start()
 	c := server.connect()

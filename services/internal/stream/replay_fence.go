@@ -73,7 +73,9 @@ func (r *Replay) catchUpUsage(ctx context.Context, t *tail, sink Sink, fence uin
 		if t.cursor >= fence && time.Since(fenced) < usagePass {
 			return nil
 		}
-		if t.cursor >= fence || t.pending == 0 {
+		// What has come already is read first. What is delivered live has nothing behind it: a look, with its round trips, for each
+		// such message would let a reader fall ever further behind where more of them come than there are round trips.
+		if t.cursor >= fence || t.pending == 0 && len(t.messages) == 0 {
 			fenced = time.Now()
 			whole, last, err := r.usageWhole(ctx, t)
 			if err != nil || whole {

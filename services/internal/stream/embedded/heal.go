@@ -46,8 +46,9 @@ func (s *Server) heal() {
 		if !stopped && (err == nil || !strings.Contains(err.Error(), "write error")) {
 			continue
 		}
-		// A server that can't read one of its own files would not come up again.
-		damaged := err != nil && strings.Contains(err.Error(), "corrupt")
+		// A server that can't read one of its own files would not come up again. The whole phrase: a directory or
+		// a cluster may be called corrupt.
+		damaged := err != nil && strings.Contains(err.Error(), "malformed or corrupt message")
 		if !failed {
 			failed = true
 			if damaged {

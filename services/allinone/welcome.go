@@ -68,8 +68,12 @@ func answered(ctx context.Context, cluster *sim.Cluster, nodes int) error {
 		return err
 	}
 	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body) // to its end: the server takes a stream that is closed before for a client that went away
+	if err != nil {
+		return err
+	}
 	var list struct{ Items []json.RawMessage }
-	if err := json.NewDecoder(response.Body).Decode(&list); err != nil {
+	if err := json.Unmarshal(body, &list); err != nil {
 		return err
 	}
 	if len(list.Items) < nodes {
